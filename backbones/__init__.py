@@ -1,0 +1,1 @@
+"""Frozen transformers and the small removable things that are put on them."""

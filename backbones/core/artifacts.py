@@ -1,0 +1,91 @@
+"""Files and fingerprints: atomic writes, safetensors only, digests of tensors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as dump_tensors
+
+from backbones.core.errors import FrostlineError
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write ``content`` so that a reader sees the old file or the whole new one, never a part.
+
+    Raises:
+        FrostlineError: the folder cannot be written to or the disk is full.
+    """
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise FrostlineError(
+            f"cannot write {path}: {error.strerror or error}. Free some space or pass another folder; "
+            "what was written before is kept."
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 ``text`` atomically (see write_bytes)."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON atomically; NaN is refused by the encoder."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=False, allow_nan=False) + "\n")
+
+
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write named tensors and string metadata as one safetensors file, atomically."""
+    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_bytes(path, dump_tensors(ready, dict(metadata or {})))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Read a safetensors file written by anyone.
+
+    Raises:
+        FrostlineError: the file is missing, truncated or no safetensors file.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as handle:
+            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a dict)
+            return tensors, dict(handle.metadata() or {})
+    except FileNotFoundError as error:
+        raise FrostlineError(f"{path} does not exist; pass the path of a .safetensors file.") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        raise FrostlineError(
+            f"{path} is not a readable safetensors file ({error}); it may be half-written: copy or make it again."
+        ) from error
+
+
+def digest_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Return the hex SHA-256 of names, dtypes, shapes and bytes; the order of the mapping does not matter."""
+    state = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        state.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        state.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return state.hexdigest()
+
+
+def digest_json(value: Any) -> str:
+    """Return the hex SHA-256 of a JSON value in canonical form."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

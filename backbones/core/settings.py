@@ -1,0 +1,58 @@
+"""Settings: frozen, validated objects that reject unknown keys and name the nearest right one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from backbones.core.errors import FrostlineError, nearest
+
+
+class Settings(BaseModel):
+    """Base of every settings object: immutable, typed, no unknown keys, no infinities."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], where: str) -> Self:
+        """Validate ``values``.
+
+        Args:
+            values: key -> raw value (strings are converted where the field's type allows it).
+            where: what is being set, for the message, such as ``"PAT 'vpt'"``.
+
+        Raises:
+            FrostlineError: one line for each wrong key or value: value, rule, nearest key.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            lines = [_explain(cls, item) for item in error.errors()]
+            raise FrostlineError(f"settings of {where}: " + "; ".join(lines)) from None
+
+
+def _explain(cls: type[Settings], item: Any) -> str:
+    path = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        names = list(cls.model_fields)
+        close = nearest(path, names)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        return f"unknown key {path!r}.{hint} Known keys: {', '.join(names) or 'none'}."
+    rule = item["msg"].removeprefix("Value error, ")
+    return f"{path or 'value'} = {item['input']!r}: {rule[:1].lower() + rule[1:]}."
+
+
+def parse_pairs(pairs: list[str], where: str) -> dict[str, str]:
+    """Split ``key=value`` words; raises FrostlineError for a word without ``=`` or a key given twice."""
+    values: dict[str, str] = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        key = key.strip().replace("-", "_")
+        if not sign or not key:
+            raise FrostlineError(f"{where}: {pair!r} is not of the form key=value, such as length=10.")
+        if key in values:
+            raise FrostlineError(f"{where}: the key {key!r} is given twice ({values[key]!r} and {value!r}); keep one.")
+        values[key] = value.strip()
+    return values

@@ -1,0 +1,1 @@
+"""Data contracts, streams and data sets."""

@@ -1,0 +1,106 @@
+"""What flows: samples, data sets, experiences and streams."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backbones.core.errors import FrostlineError
+from backbones.core.samples import Samples
+
+__all__ = ["Benchmark", "Dataset", "Experience", "LabelledSamples", "Stream", "Subset"]
+
+
+class LabelledSamples(Samples, Protocol):
+    """Samples with classes.
+
+    Attributes:
+        labels: int64, shape (n,), indices into ``class_names`` of the data set.
+    """
+
+    @property
+    def labels(self) -> NDArray[np.int64]: ...
+
+
+@dataclass(frozen=True)
+class Subset:
+    """The rows ``indices`` (int64, shape (m,)) of ``base``, in that order."""
+
+    base: LabelledSamples
+    indices: NDArray[np.int64]
+
+    @property
+    def modality(self) -> str:
+        return self.base.modality
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Classes of the rows: int64, shape (m,)."""
+        return self.base.labels[self.indices]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.base[int(self.indices[index])]
+
+    def digests(self) -> NDArray[np.uint8]:
+        """Content digests: uint8, shape (m, 16)."""
+        return self.base.digests()[self.indices]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training and test samples over one list of classes."""
+
+    name: str
+    class_names: tuple[str, ...]
+    train: LabelledSamples
+    test: LabelledSamples
+
+
+@dataclass(frozen=True)
+class Experience:
+    """One step of a stream: its classes (in the order of the stream) and their samples."""
+
+    index: int
+    classes: tuple[int, ...]
+    train: Subset
+    test: Subset
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Experiences whose classes are disjoint and together cover the class order exactly once."""
+
+    name: str
+    class_names: tuple[str, ...]
+    class_order: tuple[int, ...]
+    experiences: tuple[Experience, ...]
+
+    def __post_init__(self) -> None:
+        flat = [label for experience in self.experiences for label in experience.classes]
+        if flat != list(self.class_order) or len(set(flat)) != len(flat):
+            raise FrostlineError(
+                f"stream {self.name!r}: its experiences hold {len(flat)} classes ({len(set(flat))} different) but its "
+                f"class order {len(self.class_order)}; every class must come exactly once, in the order."
+            )
+
+
+class Benchmark(Protocol):
+    """A named data set with the protocol that the field uses for it; what a guest registers in ``benchmarks.streams``.
+
+    Attributes:
+        init_classes: classes of the first experience by default (``B`` of ``B0-Inc10`` notation, 0 = as ``increment``).
+        increment: classes of every later experience by default.
+    """
+
+    init_classes: int
+    increment: int
+
+    def load(self, *, data_root: str | None, download: bool, progress: Any | None = None) -> Dataset:
+        """Return the data, from ``data_root`` or the cache, downloading it if allowed."""
+        ...

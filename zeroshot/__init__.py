@@ -1,0 +1,1 @@
+"""Zero-shot event arguments; not built yet: only the name is reserved."""
