@@ -1,0 +1,199 @@
+"""The table of backbones: bundled ones, ``timm:NAME``, ``hf:NAME``, a local folder, and what guests register."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backbones.core.errors import FrostlineError, nearest
+from backbones.core.registry import Registry
+
+if TYPE_CHECKING:
+    from backbones.base import Backbone
+    from backbones.core.preprocess import Preprocessing
+
+BACKBONES = Registry(
+    "backbone",
+    "backbones.models",
+    {
+        "bundled:vit-micro": ("backbones.catalog:bundled", "ViT for 32x32 images, 192 wide, 6 deep; ships with us"),
+        "timm:*": ("backbones.catalog:timm_model", "any timm VisionTransformer, such as timm:vit_tiny_patch16_224"),
+        "hf:*": ("backbones.catalog:transformers_model", "a transformers vision tower (ViT, DINOv2) by its hub name"),
+        "DIR": ("backbones.catalog:transformers_model", "a folder with config.json and model.safetensors"),
+    },
+)
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """What can be said about any backbone.
+
+    Args:
+        weights: a local file of weights (.safetensors, or .pth/.bin read with ``weights_only``), None for the usual.
+        image_size: side of the input in pixels, None for the model's own.
+        preprocessing: ``"direct"`` or ``"crop"``, None for ``"direct"``.
+    """
+
+    weights: Path | None = None
+    image_size: int | None = None
+    preprocessing: str | None = None
+
+    def adjust(self, usual: Preprocessing) -> Preprocessing:
+        """Return ``usual`` with the mode and size of these options."""
+        size = self.image_size or usual.size
+        return replace(usual, size=size, mode=self.preprocessing or usual.mode)
+
+
+Loader = Callable[[str, LoadOptions], "Backbone"]
+
+
+def load_backbone(name: str, options: LoadOptions | None = None) -> Backbone:
+    """Load the backbone called ``name``.
+
+    Args:
+        name: ``bundled:vit-micro``, ``timm:NAME``, ``hf:NAME``, a folder, or a guest's name.
+        options: weights, size and preprocessing.
+
+    Raises:
+        FrostlineError: unknown name, weights that do not fit, or no network.
+    """
+    return _loader(name)(name, options or LoadOptions())
+
+
+def _loader(name: str) -> Loader:
+    scheme = f"{name.partition(':')[0]}:*" if ":" in name else ""
+    for key in (name, scheme):
+        if key in BACKBONES and key != "DIR":
+            loader: Loader = BACKBONES.load(key)
+            return loader
+    if Path(name).is_dir():
+        folder: Loader = BACKBONES.load("DIR")
+        return folder
+    close = nearest(name, [*BACKBONES.names(), f"timm:{name}"])
+    raise FrostlineError(
+        f"unknown backbone {name!r}: no such name and no such folder. "
+        f"Did you mean {' or '.join(repr(n) for n in close) or repr('timm:' + name)}? "
+        f"Known: {', '.join(BACKBONES.names())}."
+    )
+
+
+def bundled(name: str, options: LoadOptions) -> Backbone:
+    """Load a backbone whose weights ship in ``backbones/weights``."""
+    from importlib.resources import files
+
+    from timm.models.vision_transformer import VisionTransformer
+
+    from backbones.core.preprocess import Preprocessing
+    from backbones.vit import from_timm
+    from backbones.weightfiles import fit, read_weights
+
+    stem = name.partition(":")[2].replace("-", "_")
+    folder = Path(str(files("backbones") / "weights"))
+    config = json.loads((folder / f"{stem}.json").read_text())
+    size = options.image_size or config["size"]
+    module = VisionTransformer(**{**config["kwargs"], "img_size": size})
+    path = options.weights or folder / config["weights"]
+    notes = fit(module, read_weights(path), path)
+    usual = Preprocessing(
+        config["size"], "direct", 0.875, config["interpolation"], tuple(config["mean"]), tuple(config["std"])
+    )
+    return from_timm(module, name, options.adjust(usual), notes)
+
+
+def timm_model(name: str, options: LoadOptions) -> Backbone:
+    """Load ``timm:NAME``, from ``options.weights`` or from the hub's cache or network."""
+    import timm
+    from timm.data import resolve_model_data_config
+
+    from backbones.core.preprocess import Preprocessing
+    from backbones.vit import from_timm
+    from backbones.weightfiles import fit, read_weights
+
+    model = name.partition(":")[2]
+    base = model.partition(".")[0]
+    if not timm.is_model(base):
+        close = nearest(base, timm.list_models("*vit*"))
+        raise FrostlineError(f"timm has no model {base!r}. Did you mean {', '.join('timm:' + n for n in close)}?")
+    extra: dict[str, Any] = {"img_size": options.image_size} if options.image_size else {}
+    notes: tuple[str, ...] = ()
+    if options.weights is not None:
+        module = timm.create_model(model, pretrained=False, num_classes=0, **extra)
+        notes = fit(module, read_weights(options.weights), options.weights)
+    else:
+        module = fetch(name, lambda: timm.create_model(model, pretrained=True, num_classes=0, **extra))
+    data = resolve_model_data_config(module)
+    kernel = "bilinear" if data["interpolation"] == "bilinear" else "bicubic"
+    usual = Preprocessing(
+        data["input_size"][-1], "direct", data["crop_pct"], kernel, tuple(data["mean"]), tuple(data["std"])
+    )
+    return from_timm(module, name, options.adjust(usual), notes)
+
+
+def transformers_model(name: str, options: LoadOptions) -> Backbone:
+    """Load ``hf:NAME`` or a folder saved by transformers; only safetensors weights are read."""
+    from transformers import AutoModel
+    from transformers.image_processing_utils import ImageProcessingMixin
+
+    from backbones.core.preprocess import Preprocessing
+    from backbones.vit import from_transformers
+
+    if options.weights is not None:
+        raise FrostlineError(
+            f"backbone {name!r} takes no separate weights ({options.weights}); pass the folder that holds config.json "
+            "and model.safetensors as the backbone itself."
+        )
+    target = name.removeprefix("hf:")
+    module = fetch(name, lambda: AutoModel.from_pretrained(target, use_safetensors=True))
+    if getattr(module, "pooler", None) is not None:
+        module.pooler = None  # unused, and random where the checkpoint has none
+    notes: tuple[str, ...] = ()
+    try:
+        processor = ImageProcessingMixin.get_image_processor_dict(target)[0]
+    except OSError:
+        processor = {}
+        notes = ("no preprocessor_config.json: channel mean and std of 0.5 are assumed",)
+    mean, std = (tuple(processor.get(key) or (0.5, 0.5, 0.5)) for key in ("image_mean", "image_std"))
+    usual = Preprocessing(int(getattr(module.config, "image_size", 224)), "direct", 0.875, "bicubic", mean, std)
+    return from_transformers(module, name, options.adjust(usual), notes)
+
+
+@contextmanager
+def _offline_if_unreachable() -> Iterator[None]:
+    """Tell the hub client to use its cache only while the hub cannot be reached: its own retries take a minute."""
+    import socket
+    from urllib.parse import urlsplit
+
+    from huggingface_hub import constants
+
+    hub = urlsplit(constants.ENDPOINT)
+    offline = bool(constants.HF_HUB_OFFLINE)
+    try:
+        if not offline:
+            port = hub.port or (443 if hub.scheme == "https" else 80)
+            socket.create_connection((hub.hostname or "", port), timeout=5).close()
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = offline
+
+
+def fetch(name: str, make: Callable[[], Any]) -> Any:
+    """Run a loader that may need the network and turn its failures into one sentence on what to pass instead."""
+    try:
+        with _offline_if_unreachable():
+            return make()
+    except FrostlineError:
+        raise
+    except Exception as error:  # hubs fail with many kinds of exceptions, none of them ours
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise FrostlineError(
+            f"cannot load the weights of {name!r}: {reason}. Without a network pass --weights FILE.safetensors (timm:), "
+            "a folder with config.json and model.safetensors, or --backbone bundled:vit-micro; "
+            "HF_ENDPOINT names a mirror and HF_HOME a filled cache."
+        ) from error

@@ -1,0 +1,86 @@
+"""Preprocessing of images: a named, recorded setting, because it is worth points of accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from backbones.core.errors import FrostlineError, unknown
+
+MODES = {
+    "direct": "resize both sides to the input size",
+    "crop": "resize the shorter side to size / crop_share, then crop the centre",
+}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How raw images become a batch.
+
+    Args:
+        size: side of the square input in pixels.
+        mode: ``"direct"`` or ``"crop"`` (see MODES).
+        crop_share: side of the crop divided by the resized shorter side (0.875 is 224 of 256).
+        interpolation: ``"bicubic"`` or ``"bilinear"``, with antialiasing, on 8-bit values.
+        mean: mean of each channel, on the scale 0 to 1.
+        std: standard deviation of each channel, on the scale 0 to 1.
+    """
+
+    size: int
+    mode: str = "direct"
+    crop_share: float = 0.875
+    interpolation: str = "bicubic"
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise unknown("preprocessing", self.mode, MODES)
+        if self.interpolation not in ("bicubic", "bilinear"):
+            raise unknown("interpolation", self.interpolation, ("bicubic", "bilinear"))
+        if self.size < 1 or not 0 < self.crop_share <= 1:
+            raise FrostlineError(
+                f"preprocessing: size {self.size} must be at least 1 and crop_share {self.crop_share} in (0, 1]."
+            )
+
+    def described(self) -> dict[str, Any]:
+        """Return all settings, for reports and keys."""
+        return asdict(self)
+
+    def with_mode(self, mode: str) -> Preprocessing:
+        """Return the same preprocessing with another mode; raises FrostlineError for an unknown one."""
+        return replace(self, mode=mode)
+
+    def __call__(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """Return float32 of shape (len(images), 3, size, size).
+
+        Args:
+            images: uint8 arrays of shape (height, width, 3), RGB; sizes may differ.
+        """
+        shapes = {image.shape for image in images}
+        if len(shapes) == 1:
+            pixels = self._resize(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2))
+        else:
+            single = [torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None] for image in images]
+            pixels = torch.cat([self._resize(image) for image in single])
+        mean, std = (torch.tensor(row).view(1, 3, 1, 1) * 255 for row in (self.mean, self.std))
+        return (pixels.float() - mean) / std
+
+    def _resize(self, pixels: Tensor) -> Tensor:
+        height, width = pixels.shape[-2:]
+        if self.mode == "direct":
+            target = (self.size, self.size)
+        else:
+            scale = max(self.size, round(self.size / self.crop_share)) / min(height, width)
+            target = (max(self.size, round(height * scale)), max(self.size, round(width * scale)))
+        if target != (height, width):
+            pixels = interpolate(pixels, size=target, mode=self.interpolation, antialias=True, align_corners=False)
+        top, left = ((side - self.size) // 2 for side in pixels.shape[-2:])
+        return pixels[..., top : top + self.size, left : left + self.size]

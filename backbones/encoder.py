@@ -1,0 +1,191 @@
+"""Encoder: a backbone, the delta on it, and how both are run; equal inputs give equal bits whatever the batch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from backbones.base import Backbone
+from backbones.core.artifacts import digest_json
+from backbones.core.launch import is_out_of_memory, native_bf16
+from backbones.core.settings import Settings
+from backbones.delta import Delta
+
+# About what keeps the activations of a ViT inside the caches of two CPU cores (measured: ViT-Ti/16 at 224 px is
+# fastest at 8 images a chunk); accelerators want many more.
+TOKENS_PER_CHUNK = {"cpu": 2048}
+TOKENS_ELSEWHERE = 50_000
+
+
+class Resume(Settings):
+    """Settings of the delta that enters a backbone at a block: nothing to choose."""
+
+
+class _Reached(Exception):
+    """Carries the activations out of a forward pass that need not go on."""
+
+    def __init__(self, tokens: Tensor) -> None:
+        self.tokens = tokens
+
+
+class _Skip(nn.Module):
+    def forward(self, tokens: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:
+        return tokens
+
+
+class Encoder:
+    """Runs a backbone with an optional delta over raw inputs.
+
+    Every forward pass has the same shape (short chunks are padded), so a sample's features do not depend on the
+    samples beside it: batch sizes 1 and 128, shuffled or not, give the same bits.
+
+    Args:
+        backbone: the frozen transformer.
+        delta: what is on it, None for nothing.
+        precision: ``"fp32"``, ``"bf16"`` or ``"auto"`` (bf16 where the device computes it natively).
+        chunk: samples per forward pass, None for a good number; halved when memory runs out.
+    """
+
+    def __init__(
+        self, backbone: Backbone, delta: Delta | None = None, precision: str = "auto", chunk: int | None = None
+    ) -> None:
+        self.backbone = backbone
+        self.delta = delta
+        self.precision = precision
+        if precision == "auto":
+            self.precision = "bf16" if native_bf16(backbone.device) else "fp32"
+        self.chunk = chunk or usual_chunk(backbone)
+        self.forwards = 0.0
+        self.seconds = 0.0
+        self.notes: list[str] = []
+
+    def key(self, layer: int | None = None) -> str:
+        """Return the digest of all that decides a sample's features (or the activations that enter block ``layer``).
+
+        Weights are read afresh at every call, so that a changed weight can never meet an old entry.
+        """
+        delta = self.delta.fingerprint() if self.delta is not None else ""
+        return digest_json(
+            {
+                "format": 1,
+                "backbone": self.backbone.fingerprint(),
+                "delta": delta if layer is None or self._touches_below(layer) else "",
+                "preprocessing": self.backbone.preprocessing.described(),
+                "precision": self.precision,
+                "chunk": self.chunk,
+                "device": self.backbone.device.type,
+                "torch": torch.__version__,
+                "layer": layer,
+            }
+        )
+
+    def _touches_below(self, layer: int) -> bool:
+        return self.delta is not None and self.delta.attached and self.delta.first_layer < layer
+
+    def features(self, raw: Sequence[Any]) -> Tensor:
+        """Encode raw inputs: float32 on the CPU, shape (len(raw), width)."""
+        return self._chunks(len(raw), lambda a, b: self.backbone.preprocessing(raw[a:b]), self.backbone.features, 1.0)
+
+    def activations(self, raw: Sequence[Any], layer: int) -> Tensor:
+        """Return what enters block ``layer``: float32 on the CPU, shape (len(raw), tokens, width)."""
+
+        def reach(tokens: Tensor) -> Tensor:
+            raise _Reached(tokens)
+
+        def run(batch: Tensor) -> Tensor:
+            try:
+                return self.backbone.features(batch)
+            except _Reached as reached:
+                return reached.tokens
+
+        stop = Delta(self.backbone, Resume())
+        stop.before(self.backbone.sites("block", layer)[0], reach, first=True)
+        try:
+            return self._chunks(
+                len(raw), lambda a, b: self.backbone.preprocessing(raw[a:b]), run, layer / self.backbone.depth
+            )
+        finally:
+            stop.detach()
+
+    def features_from(self, tokens: Tensor, layer: int) -> Tensor:
+        """Encode stored activations of block ``layer`` (see ``activations``): float32, shape (len(tokens), width)."""
+        share = 1.0 - layer / self.backbone.depth
+        with entering(self.backbone, layer) as enter:
+            return self._chunks(len(tokens), lambda a, b: tokens[a:b], enter, share)
+
+    def _chunks(
+        self, count: int, batch: Callable[[int, int], Tensor], run: Callable[[Tensor], Tensor], share: float
+    ) -> Tensor:
+        parts: list[Tensor] = []
+        start = 0
+        while start < count:
+            stop = min(start + self.chunk, count)
+            try:
+                parts.append(self._run(batch(start, stop), run))
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or self.chunk == 1:
+                    raise
+                self._halve()
+                return self._chunks(count, batch, run, share)  # all again: one chunk size, one set of bits
+            self.forwards += share * (stop - start)
+            start = stop
+        return torch.cat(parts) if parts else torch.empty(0, self.backbone.width)
+
+    def _run(self, batch: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
+        short = self.chunk - len(batch)
+        padded = torch.cat([batch, batch[-1:].expand(short, *batch.shape[1:])]) if short else batch
+        began = time.perf_counter()
+        device = self.backbone.device
+        with torch.inference_mode(), autocast(device, self.precision):
+            out = run(padded.to(device)).float().cpu()
+        self.seconds += time.perf_counter() - began
+        return out[: len(batch)]
+
+    def _halve(self) -> None:
+        self.chunk = max(1, self.chunk // 2)
+        self.notes.append(f"out of memory: the chunk was halved to {self.chunk} samples")
+
+
+def usual_chunk(backbone: Backbone) -> int:
+    """Return the number of samples per forward pass, a power of two, for the backbone's device and sequence length."""
+    budget = TOKENS_PER_CHUNK.get(backbone.device.type, TOKENS_ELSEWHERE) // backbone.tokens
+    return 1 << max(0, min(9, budget.bit_length() - 1))
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Return the context in which ``precision`` is computed."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+@contextmanager
+def entering(backbone: Backbone, layer: int) -> Iterator[Callable[[Tensor], Tensor]]:
+    """Enter a backbone at block ``layer`` for a while.
+
+    Yields:
+        A function from the tokens that enter that block, (batch, tokens, width), to features, (batch, width); with
+        gradients if enabled. The blocks below do not run; the delta on the blocks above does.
+    """
+    held: list[Tensor] = []
+    bypass = Delta(backbone, Resume())
+    for below in range(layer):
+        bypass.swap(backbone.sites("block", below)[0], lambda _block: _Skip())
+    bypass.before(backbone.sites("block", layer)[0], lambda _tokens: held[-1], first=True)
+    size = backbone.preprocessing.size
+
+    def enter(tokens: Tensor) -> Tensor:
+        held.append(tokens)
+        blank = torch.zeros(1, 3, size, size, device=tokens.device)
+        try:
+            return backbone.features(blank)
+        finally:
+            held.pop()
+
+    try:
+        yield enter
+    finally:
+        bypass.detach()

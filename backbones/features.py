@@ -1,0 +1,270 @@
+"""FeatureStore: content-addressed features and activations, in memory and on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import load as parse_tensors
+from safetensors.torch import save as dump_tensors
+from torch import Tensor
+
+from backbones.core.artifacts import write_bytes
+from backbones.core.samples import Progress, Samples, silent
+from backbones.encoder import Encoder
+
+SHARD_BYTES = 32 * 2**20
+SHARD_SECONDS = 20.0  # what a killed run can lose at most, beside the chunk under way
+TABLES_IN_MEMORY = 4
+
+
+@dataclass
+class _Table:
+    """Where the rows of one key are: digest -> (place in ``held`` or shard, row)."""
+
+    rows: dict[bytes, tuple[int, int]] = field(default_factory=dict)
+    held: list[Tensor] = field(default_factory=list)
+    shards: list[Path] = field(default_factory=list)
+
+
+class FeatureStore:
+    """Keeps what a backbone computed, by content: a sample is encoded once per (weights, delta, preprocessing, ...).
+
+    Entries are shards named by the SHA-256 of their bytes, written atomically: a truncated or corrupt shard is found
+    out, removed and computed again, and any number of processes may share one folder.
+
+    Args:
+        folder: where shards are kept; None keeps features in memory only.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self.notes: list[str] = []
+        self.hits = 0
+        self.misses = 0
+        self._tables: OrderedDict[str, _Table] = OrderedDict()
+
+    def features(
+        self, encoder: Encoder, samples: Samples, *, progress: Progress = silent, phase: str = "features"
+    ) -> Tensor:
+        """Return features in the order of ``samples``: float32, shape (n, width); computes only what is missing.
+
+        Args:
+            encoder: what encodes.
+            samples: raw inputs with content digests.
+            progress: told (phase, samples done, samples in all).
+            phase: what to call the work.
+        """
+        first = encoder.delta.first_layer if encoder.delta is not None and encoder.delta.attached else 0
+        return self._features(encoder, samples, progress, phase, first)
+
+    def _features(self, encoder: Encoder, samples: Samples, progress: Progress, phase: str, first: int) -> Tensor:
+        digests = _rows(samples)
+        chunk = encoder.chunk
+        table = self._table(encoder.key(), in_memory=True)
+        missing = self._count(table, digests)
+        below = self.stored(encoder, samples, first) if missing and 0 < first < encoder.backbone.depth else None
+
+        def compute(indices: Sequence[int]) -> Tensor:
+            if below is not None:
+                return encoder.features_from(below[indices], first)
+            return encoder.features([samples[i] for i in indices])
+
+        self._fill(encoder, None, table, digests, missing, compute, progress, phase)
+        if encoder.chunk != chunk:  # memory ran out on the way: what is stored so far has the bits of another chunk size
+            return self._features(encoder, samples, progress, phase, first)
+        places = [table.rows[d] for d in digests]
+        flat = torch.cat(table.held) if table.held else torch.empty(0, encoder.backbone.width)
+        table.held = [flat]
+        offsets = self._flatten(table)
+        return flat[torch.tensor([offsets[d] for d in digests], dtype=torch.int64)] if places else flat[:0]
+
+    @staticmethod
+    def _flatten(table: _Table) -> dict[bytes, int]:
+        for number, digest in enumerate(table.rows):
+            table.rows[digest] = (0, number)
+        return {digest: row for digest, (_, row) in table.rows.items()}
+
+    def activations(
+        self, encoder: Encoder, samples: Samples, layer: int, *, progress: Progress = silent, phase: str = "activations"
+    ) -> Activations:
+        """Return what enters block ``layer`` for every sample, computing what is missing; rows are read when asked for.
+
+        Raises:
+            ValueError: the store has no folder; activations are too large for memory.
+        """
+        if self.folder is None:
+            raise ValueError("activations need a store with a folder")
+        table = self._table(encoder.key(layer), in_memory=False)
+        digests = _rows(samples)
+        missing = self._count(table, digests)
+        self._fill(
+            encoder,
+            layer,
+            table,
+            digests,
+            missing,
+            lambda indices: encoder.activations([samples[i] for i in indices], layer),
+            progress,
+            phase,
+        )
+        return Activations(table.shards, [table.rows[d] for d in digests])
+
+    def stored(self, encoder: Encoder, samples: Samples, layer: int) -> Activations | None:
+        """Return activations of block ``layer`` if all are stored already, else None; computes nothing."""
+        if self.folder is None:
+            return None
+        table = self._table(encoder.key(layer), in_memory=False)
+        digests = _rows(samples)
+        if any(d not in table.rows for d in digests):
+            return None
+        return Activations(table.shards, [table.rows[d] for d in digests])
+
+    def missing(self, encoder: Encoder, samples: Samples) -> int:
+        """Return how many different samples would have to be encoded."""
+        table = self._table(encoder.key(), in_memory=True)
+        return len({d for d in _rows(samples) if d not in table.rows})
+
+    def _count(self, table: _Table, digests: list[bytes]) -> list[int]:
+        first: dict[bytes, int] = {}
+        for index, digest in enumerate(digests):
+            if digest not in table.rows:
+                first.setdefault(digest, index)
+        self.misses += len(first)
+        self.hits += len(digests) - len(first)
+        return list(first.values())
+
+    def _fill(
+        self,
+        encoder: Encoder,
+        layer: int | None,
+        table: _Table,
+        digests: list[bytes],
+        missing: list[int],
+        compute: Callable[[Sequence[int]], Tensor],
+        progress: Progress,
+        phase: str,
+    ) -> None:
+        key, chunk = encoder.key(layer), encoder.chunk
+        pending: list[Tensor] = []
+        waiting: list[bytes] = []
+        began, size = time.monotonic(), 0
+        for done, part in _parts(missing, chunk):
+            if not done:
+                progress(phase, 0, len(missing))
+            rows = compute(part)
+            if encoder.chunk != chunk:
+                break
+            pending.append(rows)
+            waiting += [digests[i] for i in part]
+            size += rows.numel() * rows.element_size()
+            if size >= SHARD_BYTES or time.monotonic() - began >= SHARD_SECONDS:
+                self._keep(key, table, waiting, torch.cat(pending), in_memory=layer is None)
+                pending, waiting, size, began = [], [], 0, time.monotonic()
+            progress(phase, done + len(part), len(missing))
+        if waiting:
+            self._keep(key, table, waiting, torch.cat(pending), in_memory=layer is None)
+        if encoder.chunk != chunk and layer is not None:
+            raise MemoryError("memory ran out while activations were computed; pass a smaller chunk")
+
+    def _keep(self, key: str, table: _Table, digests: list[bytes], rows: Tensor, *, in_memory: bool) -> None:
+        names = torch.from_numpy(np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 16).copy())
+        place = len(table.held) if in_memory else len(table.shards)
+        if self.folder is not None:
+            content = dump_tensors({"digests": names, "rows": rows.contiguous()}, {"key": key})
+            path = self._place(key) / f"{hashlib.sha256(content).hexdigest()}.safetensors"
+            write_bytes(path, content)
+            if not in_memory:
+                table.shards.append(path)
+        if in_memory:
+            table.held.append(rows)
+        for row, digest in enumerate(digests):
+            table.rows.setdefault(digest, (place, row))
+
+    def _place(self, key: str) -> Path:
+        assert self.folder is not None
+        return self.folder / key[:2] / key
+
+    def _table(self, key: str, *, in_memory: bool) -> _Table:
+        if key in self._tables:
+            self._tables.move_to_end(key)
+            return self._tables[key]
+        table = _Table()
+        if self.folder is not None and self._place(key).is_dir():
+            for path in sorted(self._place(key).glob("*.safetensors")):
+                self._take(table, path, in_memory=in_memory)
+        self._tables[key] = table
+        while len(self._tables) > TABLES_IN_MEMORY:
+            self._tables.popitem(last=False)
+        return table
+
+    def _take(self, table: _Table, path: Path, *, in_memory: bool) -> None:
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != path.stem:
+            self.notes.append(f"a corrupt entry of the feature store was removed and is computed again: {path.name}")
+            path.unlink(missing_ok=True)
+            return
+        shard = parse_tensors(content)
+        names = shard["digests"].numpy().tobytes()
+        fresh = [i for i in range(len(names) // 16) if names[16 * i : 16 * i + 16] not in table.rows]
+        if in_memory:
+            table.held.append(shard["rows"][fresh])
+        else:
+            table.shards.append(path)
+        place = (len(table.held) if in_memory else len(table.shards)) - 1
+        for number, i in enumerate(fresh):
+            table.rows[names[16 * i : 16 * i + 16]] = (place, number if in_memory else i)
+
+
+class Activations:
+    """Stored activations of some samples, read from disk row by row.
+
+    Args:
+        shards: files of rows.
+        places: for each sample, (number of its shard, row in it).
+    """
+
+    def __init__(self, shards: list[Path], places: list[tuple[int, int]]) -> None:
+        self._shards = shards
+        self._places = places
+        self._open: dict[int, Any] = {}
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, indices: Sequence[int]) -> Tensor:
+        """Return float32 of shape (len(indices), tokens, width)."""
+        return torch.cat([self._row(*self._places[i]) for i in indices])
+
+    def _row(self, shard: int, row: int) -> Tensor:
+        if shard not in self._open:
+            self._open[shard] = safe_open(str(self._shards[shard]), framework="pt").get_slice("rows")
+        tensor: Tensor = self._open[shard][row : row + 1]
+        return tensor
+
+
+def _rows(samples: Samples) -> list[bytes]:
+    digests: NDArray[np.uint8] = np.ascontiguousarray(samples.digests())
+    packed = digests.tobytes()
+    return [packed[16 * i : 16 * i + 16] for i in range(len(digests))]
+
+
+def _parts(indices: list[int], size: int) -> Iterator[tuple[int, list[int]]]:
+    for start in range(0, len(indices), size):
+        yield start, indices[start : start + size]
+
+
+def store_folder() -> Path:
+    """Return the default place of the store: FROSTLINE_HOME/features, else the user's cache folder."""
+    home = os.environ.get("FROSTLINE_HOME")
+    return (Path(home) if home else Path.home() / ".cache" / "frostline") / "features"

@@ -1,0 +1,155 @@
+"""Vision transformers of timm and of transformers as Backbones, by a table of layouts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from backbones.base import Backbone, Site
+from backbones.core.errors import FrostlineError
+from backbones.core.preprocess import Preprocessing
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where one family of transformers keeps its sites; ``{i}`` is the layer.
+
+    Args:
+        embed: path of the patch embedding.
+        blocks: path of the list of blocks.
+        inner: role -> paths relative to a block.
+        final: path of the last norm.
+    """
+
+    embed: str
+    blocks: str
+    inner: dict[str, tuple[str, ...]]
+    final: str
+
+
+TIMM = Layout(
+    embed="patch_embed",
+    blocks="blocks",
+    inner={
+        "norm": ("norm1", "norm2"),
+        "attn": ("attn",),
+        "qkv": ("attn.qkv",),
+        "proj": ("attn.proj",),
+        "fc1": ("mlp.fc1",),
+        "fc2": ("mlp.fc2",),
+    },
+    final="norm",
+)
+_HF_ATTENTION = {
+    "attn": ("attention",),
+    "qkv": ("attention.q_proj", "attention.k_proj", "attention.v_proj"),
+    "proj": ("attention.o_proj",),
+    "fc1": ("mlp.fc1",),
+    "fc2": ("mlp.fc2",),
+}
+HF_VIT = Layout(
+    embed="embeddings",
+    blocks="layers",
+    inner={"norm": ("layernorm_before", "layernorm_after"), **_HF_ATTENTION},
+    final="layernorm",
+)
+HF_DINOV2 = Layout(
+    embed="embeddings",
+    blocks="encoder.layer",
+    inner={"norm": ("norm1", "norm2"), **_HF_ATTENTION},
+    final="layernorm",
+)
+LAYOUTS = {
+    "VisionTransformer": TIMM,
+    "ViTModel": HF_VIT,
+    "Dinov2Model": HF_DINOV2,
+    "Dinov2WithRegistersModel": HF_DINOV2,
+}
+
+
+def find_sites(module: nn.Module, layout: Layout) -> tuple[Site, ...]:
+    """List the sites of ``module`` in order of execution; roles whose modules are absent are left out."""
+    sites = [Site("embed", None, layout.embed)]
+    for layer in range(len(module.get_submodule(layout.blocks))):  # type: ignore[arg-type]
+        root = f"{layout.blocks}.{layer}"
+        sites.append(Site("block", layer, root))
+        for role, paths in layout.inner.items():
+            sites += [Site(role, layer, f"{root}.{path}") for path in paths if _there(module, f"{root}.{path}")]
+    if _there(module, layout.final):
+        sites.append(Site("norm", None, layout.final))
+    return tuple(sites)
+
+
+def _there(module: nn.Module, path: str) -> bool:
+    try:
+        return not isinstance(module.get_submodule(path), nn.Identity)
+    except AttributeError:
+        return False
+
+
+def layout_of(module: nn.Module, name: str) -> Layout:
+    """Return the layout of a model's class; raises FrostlineError listing the classes that have one."""
+    kind = type(module).__name__
+    if kind not in LAYOUTS:
+        raise FrostlineError(
+            f"backbone {name!r} is a {kind}, whose sites are not known. Known: {', '.join(sorted(LAYOUTS))}. "
+            "A package can register it under the entry-point group backbones.models."
+        )
+    return LAYOUTS[kind]
+
+
+def from_timm(module: Any, name: str, preprocessing: Preprocessing, notes: tuple[str, ...] = ()) -> Backbone:
+    """View a timm VisionTransformer without classifier as a Backbone.
+
+    Args:
+        module: the model, made with ``num_classes=0``.
+        name: what the user called it.
+        preprocessing: how images become batches.
+        notes: remarks of the loader.
+    """
+    layout = layout_of(module, name)
+    prefix = int(module.num_prefix_tokens)
+    grid = module.patch_embed.num_patches
+    return Backbone(
+        name=name,
+        module=module,
+        sites=find_sites(module, layout),
+        width=int(module.num_features),
+        tokens=int(grid) + prefix,
+        prefix_tokens=prefix,
+        patch=int(module.patch_embed.patch_size[0]),
+        preprocessing=preprocessing,
+        read=_read_timm,
+        notes=notes,
+    )
+
+
+def _read_timm(module: Any, batch: Tensor) -> Tensor:
+    features: Tensor = module.forward_head(module.forward_features(batch), pre_logits=True)
+    return features
+
+
+def from_transformers(module: Any, name: str, preprocessing: Preprocessing, notes: tuple[str, ...] = ()) -> Backbone:
+    """View a transformers vision tower (ViT, DINOv2) as a Backbone; the feature is the class token's last state."""
+    layout = layout_of(module, name)
+    config = module.config
+    prefix = 1 + int(getattr(config, "num_register_tokens", 0) or 0)
+    return Backbone(
+        name=name,
+        module=module,
+        sites=find_sites(module, layout),
+        width=int(config.hidden_size),
+        tokens=(preprocessing.size // int(config.patch_size)) ** 2 + prefix,
+        prefix_tokens=prefix,
+        patch=int(config.patch_size),
+        preprocessing=preprocessing,
+        read=_read_transformers,
+        notes=notes,
+    )
+
+
+def _read_transformers(module: Any, batch: Tensor) -> Tensor:
+    features: Tensor = module(pixel_values=batch).last_hidden_state[:, 0]
+    return features
