@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backbones.core.errors import FrostlineError
-from backbones.core.samples import Samples
+from backbones.core.samples import Progress, Samples, silent
 
 __all__ = ["Benchmark", "Dataset", "Experience", "LabelledSamples", "Stream", "Subset"]
 
 
 class LabelledSamples(Samples, Protocol):
     """Samples with classes.
+
+    A collection may also offer ``digests_of(rows)``, the digests of some rows only; a Subset uses it where it is.
 
     Attributes:
         labels: int64, shape (n,), indices into ``class_names`` of the data set.
@@ -49,7 +51,9 @@ class Subset:
 
     def digests(self) -> NDArray[np.uint8]:
         """Content digests: uint8, shape (m, 16)."""
-        return self.base.digests()[self.indices]
+        some = getattr(self.base, "digests_of", None)
+        found: NDArray[np.uint8] = self.base.digests()[self.indices] if some is None else some(self.indices)
+        return found
 
 
 @dataclass(frozen=True)
@@ -95,12 +99,25 @@ class Benchmark(Protocol):
 
     Attributes:
         init_classes: classes of the first experience by default (``B`` of ``B0-Inc10`` notation, 0 = as ``increment``).
-        increment: classes of every later experience by default.
+        increment: classes of every later experience by default; None where the number of classes is not known
+            beforehand: ``make_stream`` then takes a tenth of them.
     """
 
-    init_classes: int
-    increment: int
+    @property
+    def init_classes(self) -> int: ...
 
-    def load(self, *, data_root: str | None, download: bool, progress: Any | None = None) -> Dataset:
-        """Return the data, from ``data_root`` or the cache, downloading it if allowed."""
+    @property
+    def increment(self) -> int | None: ...
+
+    def load(self, *, data_root: str | None = None, download: bool = True, progress: Progress = silent) -> Dataset:
+        """Return the data.
+
+        Args:
+            data_root: folder that holds the data; None = the cache or what comes with a library.
+            download: whether missing data may be fetched into the cache.
+            progress: told of everything that takes long.
+
+        Raises:
+            FrostlineError: data that is missing, half-downloaded, unreadable or of another number of classes.
+        """
         ...
