@@ -8,6 +8,7 @@ distillation: a good teacher is patient and consistent", let the teacher see the
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -112,27 +113,31 @@ def cached_targets(
     images: NDArray[np.uint8],
     images_digest: str,
     order: NDArray[np.int64],
+    count: int,
     grid: int,
     folder: Path,
     device: torch.device,
-    batch: int = 32,
+    batch: int = 16,
+    workers: int = 1,
     progress: Progress = silent,
 ) -> NDArray[np.float16]:
-    """Return ``look`` for ``images[order]`` from the cache, going on where an earlier call was stopped.
+    """Return ``look`` for ``images[order[:count]]`` from the cache, going on where an earlier call was stopped.
 
     Args:
         teacher: see load_teacher.
         images: uint8, shape (n, s, s, 3).
         images_digest: digest of ``images``.
-        order: int64, shape (m,): which images, and in which order they are stored.
+        order: int64, shape (m,): in which order images are seen and stored.
+        count: how many of them are wanted now, at most m; a later call may want more.
         grid: see look.
         folder: where the cache lies: one ``.npy`` and a note of how far it goes.
         device: where the teacher computes; bf16 is used on CUDA.
         batch: images per forward.
+        workers: threads that take batches in turn; on a shared machine better than threads inside one forward.
         progress: told of every chunk.
 
     Returns:
-        float16 memory map of shape (m, 1 + grid * grid, width).
+        float16 memory map of shape (count, 1 + grid * grid, width).
     """
     key = digest_json([teacher.digest, teacher.size, grid, images_digest, digest_json(order.tolist())])
     note = folder / f"targets-{key[:16]}.json"
@@ -143,17 +148,21 @@ def cached_targets(
     mode = "r+" if done else "w+"
     targets = np.lib.format.open_memmap(store, mode=mode, dtype=np.float16, shape=None if done else shape)
     model = teacher.model.to(device)
-    amp = torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
-    with torch.inference_mode(), amp:
-        while done < len(order):
-            stop = min(done + CHUNK, len(order))
-            for start in range(done, stop, batch):
-                some = slice(start, min(start + batch, stop))
-                answers = look(teacher, to_unit(images[order[some]], device), grid)
-                targets[some] = answers.to("cpu", torch.float16).numpy()
+
+    def answer(start: int) -> None:
+        some = slice(start, min(start + batch, stop))
+        amp = torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+        with torch.inference_mode(), amp:
+            answers = look(teacher, to_unit(images[order[some]], device), grid)
+            targets[some] = answers.to("cpu", torch.float16).numpy()
+
+    with ThreadPoolExecutor(workers) as pool:
+        while done < count:
+            stop = min(done + CHUNK, count)
+            list(pool.map(answer, range(done, stop, batch)))
             targets.flush()
             done = stop
             write_json(note, {"done": done})
-            progress("teacher", done, len(order))
+            progress("teacher", done, count)
     model.to("cpu")
-    return cast("NDArray[np.float16]", targets)
+    return cast("NDArray[np.float16]", targets[:count])
