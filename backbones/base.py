@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,13 +128,3 @@ def _has(module: nn.Module, path: str) -> bool:
     except AttributeError:
         return False
     return True
-
-
-@contextmanager
-def training(delta: nn.Module) -> Iterator[None]:
-    """Put a delta into training mode for a while; the backbone stays in evaluation mode (its dropout stays off)."""
-    delta.train()
-    try:
-        yield
-    finally:
-        delta.eval()

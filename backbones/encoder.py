@@ -55,7 +55,7 @@ class Encoder:
         self, backbone: Backbone, delta: Delta | None = None, precision: str = "auto", chunk: int | None = None
     ) -> None:
         self.backbone = backbone
-        self.delta = delta
+        self.delta = delta.eval() if delta is not None else None
         self.precision = precision
         if precision == "auto":
             self.precision = "bf16" if native_bf16(backbone.device) else "fp32"
@@ -138,7 +138,7 @@ class Encoder:
 
     def _run(self, batch: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
         short = self.chunk - len(batch)
-        padded = torch.cat([batch, batch[-1:].expand(short, *batch.shape[1:])]) if short else batch
+        padded = torch.cat([batch, batch[-1:].expand(short, *batch.shape[1:])]).contiguous() if short else batch
         began = time.perf_counter()
         device = self.backbone.device
         with torch.inference_mode(), autocast(device, self.precision):

@@ -71,7 +71,8 @@ class Preprocessing:
             single = [torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None] for image in images]
             pixels = torch.cat([self._resize(image) for image in single])
         mean, std = (torch.tensor(row).view(1, 3, 1, 1) * 255 for row in (self.mean, self.std))
-        return (pixels.float() - mean) / std
+        # Contiguous: a convolution of another memory layout sums in another order, and bits must not depend on that.
+        return ((pixels.float() - mean) / std).contiguous()
 
     def _resize(self, pixels: Tensor) -> Tensor:
         height, width = pixels.shape[-2:]
