@@ -62,6 +62,7 @@ def brute_forgetting(run: Run) -> list[float]:
 
 
 @given(runs())
+@settings(deadline=None)
 def test_every_figure_stays_in_its_bounds(run: Run) -> None:
     summary = summarise(*run)
     shares = [*summary.a_t_sample, *summary.a_t_task, *summary.task_identification]
@@ -76,6 +77,7 @@ def test_every_figure_stays_in_its_bounds(run: Run) -> None:
 
 
 @given(runs(), st.randoms(use_true_random=False))
+@settings(deadline=None)
 def test_the_order_of_test_samples_does_not_matter(run: Run, random: object) -> None:
     predictions, labels, classes = run
     order = list(range(len(labels)))
@@ -84,6 +86,7 @@ def test_the_order_of_test_samples_does_not_matter(run: Run, random: object) -> 
 
 
 @given(runs())
+@settings(max_examples=40, deadline=None)
 def test_accuracy_is_that_of_scikit_learn(run: Run) -> None:
     predictions, labels, classes = run
     summary = summarise(*run)
@@ -103,6 +106,7 @@ def test_accuracy_is_that_of_scikit_learn(run: Run) -> None:
 
 
 @given(runs(right=0.8))
+@settings(deadline=None)
 def test_drift_and_forgetting_are_those_of_plain_loops(run: Run) -> None:
     summary = summarise(*run)
     assert list(summary.cdr) == brute_cdr(run)
@@ -110,6 +114,7 @@ def test_drift_and_forgetting_are_those_of_plain_loops(run: Run) -> None:
 
 
 @given(runs(right=1.0))
+@settings(deadline=None)
 def test_perfect_predictions(run: Run) -> None:
     summary = summarise(*run)
     assert {summary.a_bar_sample, summary.a_bar_task, summary.a_last_sample, summary.a_last_task} == {1.0}
@@ -119,13 +124,14 @@ def test_perfect_predictions(run: Run) -> None:
 
 
 @given(runs(equal=True))
+@settings(deadline=None)
 def test_sample_and_task_weights_agree_on_equal_experiences(run: Run) -> None:
     summary = summarise(*run)
     assert summary.a_t_sample == pytest.approx(summary.a_t_task, abs=1e-12)
 
 
 @given(runs())
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_a_run_summarised_step_by_step_is_the_same(run: Run) -> None:
     predictions, labels, classes = run
     figures = [
