@@ -175,9 +175,8 @@ def category_drift(now: Ints, before: Ints, labels: Ints, old: NDArray[np.bool_]
     """Return CDR(t), the share of what was right after step t - 1 that step t gives to a class it introduced.
 
     The denominator is the test samples of old classes that were **right after t - 1**, not all samples of old classes:
-    only so can a learner that forgets everything reach 1 (over all old samples it would be bounded by A_{t-1}, while
-    naive cross-entropy is reported near 0.94 with a mean accuracy under 0.5). After Deng et al., arXiv 2204.03410;
-    their formula is not public, this one is a reconstruction.
+    only so does a learner that forgets everything reach 1; over all old samples the rate could not exceed the accuracy
+    they had before. After Deng et al., arXiv 2204.03410, whose formula is not public: this one is a reconstruction.
 
     Args:
         now, before: predictions after t and after t - 1, int64, shape (n,).
