@@ -25,7 +25,7 @@ CAPTIONS = {
     "accuracy.png": "Accuracy on all seen classes after each experience",
     "accuracy_matrix.png": "Accuracy on each experience after each step",
     "drift.png": "Category drift and forgetting of each experience",
-    "feature_map.png": "Test features with category and example prototypes in the plane of two principal components",
+    "map.png": "Test features with category and example prototypes in the plane of two principal components",
 }
 
 
