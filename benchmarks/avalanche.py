@@ -48,15 +48,17 @@ def to_avalanche(stream: Stream, transform: Callable[[Any], Tensor | Any] = to_t
         task labels are 0, as class-incremental learning has it, and targets are indices into ``stream.class_names``.
     """
     from avalanche.benchmarks import benchmark_from_datasets, with_classes_timeline
-    from avalanche.benchmarks.utils import as_taskaware_classification_dataset, make_classification_dataset
+    from avalanche.benchmarks.scenarios.task_aware import with_task_labels
+    from avalanche.benchmarks.utils import ConstantSequence, DataAttribute, TaskAwareSupervisedClassificationDataset
 
     def part(samples: Subset) -> Any:
-        pairs = make_classification_dataset(_Pairs(samples, transform), task_labels=0)
-        return as_taskaware_classification_dataset(pairs)
+        pairs = _Pairs(samples, transform)
+        tasks = DataAttribute(ConstantSequence(0, len(pairs)), "targets_task_labels", use_in_getitem=True)
+        targets = DataAttribute(pairs.targets, "targets")
+        return TaskAwareSupervisedClassificationDataset([pairs], data_attributes=[targets, tasks])
 
-    return with_classes_timeline(
-        benchmark_from_datasets(
-            train=[part(experience.train) for experience in stream.experiences],
-            test=[part(experience.test) for experience in stream.experiences],
-        )
+    scenario = benchmark_from_datasets(
+        train=[part(experience.train) for experience in stream.experiences],
+        test=[part(experience.test) for experience in stream.experiences],
     )
+    return with_task_labels(with_classes_timeline(scenario))

@@ -234,6 +234,9 @@ def unpack(archive: Path, member: str, folder: Path, progress: Progress = silent
         progress(f"unpack {archive.name}", 0, 1)
         with _writing(folder), tarfile.open(archive) as content:
             content.extractall(scratch, filter="data")
+            # tarfile stops at its end mark; only reading on to the very end makes the compression check its sum.
+            while content.fileobj is not None and content.fileobj.read(_CHUNK):
+                pass
         if not (scratch / member).is_dir():
             raise FrostlineError(f"{archive} has no folder {member}; it is another archive than its name says.")
         shutil.rmtree(folder / member, ignore_errors=True)

@@ -67,19 +67,19 @@ def _splits(base: Path) -> tuple[Path, Path]:
     if "train" in names and tests:
         return base / "train", tests[0]
     if "train" in names:
-        near = _hint("test", names, ("train",)) or _hint("validation", names, ("train",))
+        near = _split_hint(names, "test", "validation")
         raise FrostlineError(
             f"{base} has train but neither test nor val.{near} Make {base}/test/<class>/ "
             "with images of every class that are not in train: scores come from them alone."
         )
     if tests:
         raise FrostlineError(
-            f"{base} has {tests[0].name} but no train.{_hint('train', names, _TEST_NAMES)} Make {base}/train/<class>/ "
+            f"{base} has {tests[0].name} but no train.{_split_hint(names, 'train')} Make {base}/train/<class>/ "
             "with the images to learn from."
         )
     found = f" Its folders: {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}." if names else " It has none."
     raise FrostlineError(
-        f"{base} has no folder train.{_hint('train', names)}{found} If they are classes, divide their images between "
+        f"{base} has no folder train.{_split_hint(names, 'train')}{found} If they are classes, divide their images between "
         f"{base}/train/<class>/ and {base}/test/<class>/."
     )
 
@@ -138,6 +138,12 @@ def _subfolders(folder: Path) -> list[str]:
         raise FrostlineError(f"cannot list {folder}: {error.strerror or error}. Make it readable.") from error
 
 
-def _hint(wanted: str, names: list[str] | dict[str, Path], not_these: tuple[str, ...] = ()) -> str:
-    close = nearest(wanted, [name for name in names if name not in not_these])
+def _split_hint(names: list[str], *wanted: str) -> str:
+    """Offer a folder that may be meant as a split: a short class name resembles ``train`` easily, its initial seldom."""
+    hints = (_hint(word, [name for name in names if name[:1].casefold() == word[0]]) for word in wanted)
+    return next(filter(None, hints), "")
+
+
+def _hint(wanted: str, names: list[str] | dict[str, Path]) -> str:
+    close = nearest(wanted, names)
     return f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""

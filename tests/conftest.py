@@ -1,0 +1,31 @@
+"""Make the helpers in ``tests/support`` importable, and lend a loopback server and the real data to those who ask."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "support"))
+
+from loopback import Loopback
+
+
+@pytest.fixture
+def loopback() -> Iterator[Loopback]:
+    """A running server on loopback without any files."""
+    with Loopback() as server:
+        yield server
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real data; the test is skipped where it is absent."""
+    given = os.environ.get("FROSTLINE_SHARED_DATA")
+    folder = Path(given) if given else Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no data folder {folder}; set FROSTLINE_SHARED_DATA to one")
+    return folder
