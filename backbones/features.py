@@ -158,22 +158,30 @@ class FeatureStore:
         key, chunk = encoder.key(layer), encoder.chunk
         pending: list[Tensor] = []
         waiting: list[bytes] = []
-        began, size = time.monotonic(), 0
-        for done, part in _parts(missing, chunk):
-            if not done:
-                progress(phase, 0, len(missing))
-            rows = compute(part)
-            if encoder.chunk != chunk:
-                break
-            pending.append(rows)
-            waiting += [digests[i] for i in part]
-            size += rows.numel() * rows.element_size()
-            if size >= SHARD_BYTES or time.monotonic() - began >= SHARD_SECONDS:
+        began = time.monotonic()
+
+        def keep() -> None:
+            if waiting:
                 self._keep(key, table, waiting, torch.cat(pending), in_memory=layer is None)
-                pending, waiting, size, began = [], [], 0, time.monotonic()
-            progress(phase, done + len(part), len(missing))
-        if waiting:
-            self._keep(key, table, waiting, torch.cat(pending), in_memory=layer is None)
+            pending.clear()
+            waiting.clear()
+
+        try:
+            for done, part in _parts(missing, chunk):
+                if not done:
+                    progress(phase, 0, len(missing))
+                rows = compute(part)
+                if encoder.chunk != chunk:
+                    break
+                pending.append(rows)
+                waiting.extend(digests[i] for i in part)
+                size = len(waiting) * rows[0].numel() * rows.element_size()
+                if size >= SHARD_BYTES or time.monotonic() - began >= SHARD_SECONDS:
+                    keep()
+                    began = time.monotonic()
+                progress(phase, done + len(part), len(missing))
+        finally:
+            keep()  # also when Ctrl-C or an unreadable image ends the loop: nothing computed is lost
         if encoder.chunk != chunk and layer is not None:
             raise MemoryError("memory ran out while activations were computed; pass a smaller chunk")
 

@@ -111,11 +111,23 @@ class RunSettings(Settings):
 
 
 def write_settings(path: Path, settings: RunSettings) -> None:
-    """Write settings as TOML; keys that are None are left out."""
+    """Write settings as TOML; top-level keys that are None are left out."""
     import tomli_w
 
     values = {key: value for key, value in settings.model_dump(mode="json").items() if value is not None}
-    write_text(path, tomli_w.dumps(values))
+    write_text(path, tomli_w.dumps({key: _spelt(value) for key, value in values.items()}))
+
+
+def _spelt(value: Any) -> Any:
+    """TOML has no null: inside the settings of a PAT or head it is spelt ``"none"``."""
+    if isinstance(value, dict):
+        return {key: _spelt(item) for key, item in value.items()}
+    return "none" if value is None else value
+
+
+def meant(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a PAT or head with every ``"none"`` read as None."""
+    return {key: None if value == "none" else value for key, value in values.items()}
 
 
 def read_settings(path: Path) -> RunSettings:

@@ -1,0 +1,124 @@
+"""The artefact: what a run leaves to be used, and using it on images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from backbones.core.artifacts import load_tensors, save_tensors, write_json
+from backbones.core.errors import FrostlineError
+from backbones.core.seed import derive
+from backbones.encoder import Encoder
+from continual.settings import RunSettings
+
+if TYPE_CHECKING:
+    from benchmarks.types import Stream
+    from continual.engine import Engine
+    from continual.plan import Plan
+
+FACTS, DELTA, HEAD = "artefact.json", "delta.safetensors", "head.safetensors"
+
+
+def write_artefact(folder: Path, plan: Plan, stream: Stream, engine: Engine) -> None:
+    """Write settings, delta and head; the frozen weights are named and fingerprinted, not copied."""
+    save_tensors(folder / DELTA, engine.delta.state_dict())
+    save_tensors(folder / HEAD, engine.head.state())
+    facts = {
+        "schema": 1,
+        "settings": plan.settings.model_dump(mode="json"),
+        "seed": engine.seed,
+        "class_names": list(stream.class_names),
+        "backbone_fingerprint": plan.backbone.fingerprint(),
+    }
+    write_json(folder / FACTS, facts)
+
+
+@dataclass
+class Classifier:
+    """A finished run that classifies raw images.
+
+    Attributes:
+        class_names: names that predictions index.
+    """
+
+    encoder: Encoder
+    head: Any
+    class_names: tuple[str, ...]
+
+    def predict(self, raw: Sequence[Any], top: int = 1) -> list[list[tuple[str, float]]]:
+        """Return for each raw input the ``top`` classes with their scores, best first.
+
+        Args:
+            raw: images, uint8 of shape (height, width, 3), RGB.
+            top: how many classes, at most those learned.
+        """
+        features = self.encoder.features(raw)
+        best = self.head.predict(features)
+        scores = self.head.scores(features)
+        found = []
+        for row, winner in zip(scores, best.tolist(), strict=True):
+            order = row.argsort(descending=True, stable=True)
+            columns = [int(c) for c in order.tolist()]
+            columns.sort(key=lambda c: int(self.head.classes_[c]) != winner)  # ties resolved as predict does
+            chosen = columns[: max(1, top)]
+            found.append([(self.class_names[int(self.head.classes_[c])], float(row[c])) for c in chosen])
+        return found
+
+
+def read_artefact(run: Path, seed: int | None = None, device: str | None = None) -> Classifier:
+    """Load the artefact of a run.
+
+    Args:
+        run: run folder, seed folder, or artefact folder.
+        seed: which seed of a run folder, None for the first.
+        device: where to compute, None for where the run did.
+
+    Raises:
+        FrostlineError: no artefact there, or the backbone is another one now (fingerprints shown).
+    """
+    from backbones.pat import PATS
+    from continual.heads import HEADS
+    from continual.plan import load_for, resolve
+
+    folder = _find(run, seed)
+    try:
+        facts = json.loads((folder / FACTS).read_text())
+    except (OSError, ValueError) as error:
+        raise FrostlineError(f"{folder / FACTS} is not readable ({error}); finish the run with --resume.") from error
+    settings = RunSettings.parse(facts["settings"], str(folder / FACTS))
+    if device is not None:
+        settings = settings.model_copy(update={"device": device})
+    settings, _, _ = resolve(settings)
+    backbone = load_for(settings)
+    if backbone.fingerprint() != facts["backbone_fingerprint"]:
+        raise FrostlineError(
+            f"the backbone {settings.backbone!r} is not the one of this run: fingerprint "
+            f"{backbone.fingerprint()[:12]} now, {facts['backbone_fingerprint'][:12]} then. Restore its weights."
+        )
+    delta = PATS.load(settings.pat).parse(settings.pat_settings, "PAT").grow(backbone, derive(facts["seed"], "pat"))
+    delta.load_state_dict(load_tensors(folder / DELTA)[0])
+    head = HEADS.load(settings.head).parse(settings.head_settings, "head").build(derive(facts["seed"], "head"))
+    head.load_state(load_tensors(folder / HEAD)[0])
+    with torch.no_grad():
+        encoder = Encoder(backbone, delta, settings.precision, settings.chunk)
+    return Classifier(encoder, head, tuple(facts["class_names"]))
+
+
+def _find(run: Path, seed: int | None) -> Path:
+    places = [run, run / "artefact", *sorted(run.glob("seed-*/artefact"))]
+    if seed is not None:
+        places = [run / f"seed-{seed}" / "artefact"]
+    for place in places:
+        if (place / FACTS).exists():
+            return place
+    seeds = sorted(path.parent.parent.name for path in run.glob("seed-*/artefact/" + FACTS))
+    has = f" It has {', '.join(seeds)}." if seeds else ""
+    raise FrostlineError(
+        f"{run} holds no artefact{' of seed ' + str(seed) if seed is not None else ''}.{has} "
+        "Pass the folder of a finished run; finish one with --resume."
+    )

@@ -1,0 +1,194 @@
+"""What ``cil-run`` shows: progress bars, the live table of experiences, reports."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from backbones.core.registry import Registry
+
+if TYPE_CHECKING:
+    from continual.engine import Step
+    from continual.plan import Estimate, Plan
+    from continual.report import Report, RunReport
+
+SHOWN_AFTER = 0.7  # seconds; shorter work needs no bar
+ROWS_ON_SCREEN = 25
+
+
+class Screen:
+    """Progress bars under a live table of experiences; plain lines where the output is no terminal."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console()
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+        )
+        self._rows: list[tuple[str, ...]] = []
+        self._tasks: dict[str, TaskID] = {}
+        self._began: dict[str, float] = {}
+        self._live: Live | None = None
+        self._header = False
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self._live = Live(self._group(), console=self.console, refresh_per_second=8)
+            self._live.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self._live is not None:
+            self._live.update(self._table() if self._rows else "")
+            self._live.__exit__(*error)
+            self._live = None
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        """Show how far a phase is (see ``backbones.core.samples.Progress``)."""
+        if self._live is None:
+            return
+        now = time.monotonic()
+        began = self._began.setdefault(phase, now)
+        if done >= total:
+            if phase in self._tasks:
+                self._bars.remove_task(self._tasks.pop(phase))
+            self._began.pop(phase, None)
+        elif phase in self._tasks:
+            self._bars.update(self._tasks[phase], completed=done, total=total)
+        elif now - began > SHOWN_AFTER:
+            self._tasks[phase] = self._bars.add_task(phase, total=total, completed=done)
+        self._live.update(self._group())
+
+    def step(self, seed: int, step: Step, report: RunReport) -> None:
+        """Add the line of an experience."""
+        from continual.figures_table import step_rows
+
+        row = (str(seed), *step_rows(report)[step.index])
+        self._rows.append(row)
+        for note in step.notes:
+            self.say(f"note: experience {step.index + 1}: {note}")
+        if self._live is not None:
+            self._live.update(self._group())
+        else:
+            if not self._header:
+                self.console.print("  ".join(f"{name:>11}" for name in _columns()), highlight=False)
+                self._header = True
+            self.console.print("  ".join(f"{cell:>11}" for cell in row), highlight=False)
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self.console.print(text, highlight=False, markup=False)
+
+    def show(self, table: Any) -> None:
+        """Print a table."""
+        self.console.print(table)
+
+    def _table(self, last: int | None = None) -> Table:
+        table = Table(box=None, header_style="bold")
+        for name in _columns():
+            table.add_column(name, justify="right")
+        for row in self._rows[-last:] if last else self._rows:
+            table.add_row(*row)
+        return table
+
+    def _group(self) -> Group:
+        return Group(self._table(ROWS_ON_SCREEN), self._bars) if self._rows else Group(self._bars)
+
+
+def _columns() -> tuple[str, ...]:
+    from continual.figures_table import STEP_HEADER
+
+    return ("seed", *STEP_HEADER)
+
+
+def show_registry(what: str, registry: Registry) -> None:
+    """Print name, one line and origin of everything registered."""
+    table = Table(title=what, title_justify="left", box=None, header_style="bold")
+    table.add_column("name", no_wrap=True)
+    table.add_column("what it is")
+    table.add_column("origin", no_wrap=True)
+    for entry in registry.entries():
+        table.add_row(entry.name, entry.summary, entry.origin)
+    Console().print(table, highlight=False)
+
+
+def plan_table(plan: Plan, found: Estimate) -> Table:
+    """Return the plan of a run as a table."""
+    settings = plan.settings
+    table = Table(title="plan (nothing was run)", title_justify="left", box=None, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    rows = found.experiences
+    sizes = "-".join(str(classes) for classes, _, _ in rows[:12]) + ("-..." if len(rows) > 12 else "")
+    lines = {
+        "benchmark": f"{settings.benchmark}: {len(plan.dataset.class_names)} classes",
+        "backbone": f"{settings.backbone}: {plan.backbone.parameter_count:,} frozen parameters, "
+        f"{plan.backbone.depth} blocks, {plan.backbone.width} wide",
+        "preprocessing": json.dumps(plan.backbone.preprocessing.described()),
+        "PAT": f"{settings.pat} {settings.pat_settings or ''}, trained on: {settings.pat_schedule} experience",
+        "head": f"{settings.head} {settings.head_settings or ''}",
+        "seeds": ", ".join(map(str, settings.seeds)),
+        "experiences": f"{len(rows)}, classes {sizes}",
+        "samples": f"{sum(r[1] for r in rows):,} training, {sum(r[2] for r in rows):,} test",
+        "trainable parameters": f"{found.parameters:,} in the PAT",
+        "forwards": f"{found.forwards:,.0f} (a training step counts 3; fewer if features are stored already)",
+        "estimated time": f"{_duration(found.seconds)} at {found.rate:.1f} samples/s, {found.precision}, "
+        f"on {plan.backbone.device}; the head comes on top",
+        "estimated memory": f"{found.bytes / 2**20:,.0f} MiB beside Python and torch",
+    }
+    for name, value in lines.items():
+        table.add_row(name, value)
+    return table
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def show_report(report: Report, folder: Path) -> None:
+    """Print the figures of a report and where its files are."""
+    from continual.figures_table import table_rows
+
+    console = Console()
+    table = Table(title=report.title, title_justify="left", box=None, header_style="bold")
+    table.add_column("figure", no_wrap=True)
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("meaning")
+    for row in table_rows(report):
+        table.add_row(*row)
+    console.print(table, highlight=False)
+    console.print(f"report, plots and artefact: {folder} (page: {folder / 'report.html'})", highlight=False, soft_wrap=True)
+
+
+def show_predictions(images: Sequence[Path], found: list[list[tuple[str, float]]], *, as_json: bool) -> None:
+    """Print the classes of each image."""
+    if as_json:
+        rows = [
+            {"image": str(path), "classes": [{"class": name, "score": score} for name, score in best]}
+            for path, best in zip(images, found, strict=True)
+        ]
+        Console().print_json(json.dumps(rows))
+        return
+    table = Table(box=None, header_style="bold")
+    table.add_column("image")
+    table.add_column("class")
+    table.add_column("then")
+    for path, best in zip(images, found, strict=True):
+        then = ", ".join(f"{name} ({score:.3g})" for name, score in best[1:])
+        table.add_row(str(path), f"{best[0][0]} ({best[0][1]:.3g})", then)
+    Console().print(table, highlight=False, soft_wrap=True)

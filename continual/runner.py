@@ -1,0 +1,259 @@
+"""A run in its folder: settings first, checkpoints on the way, report, pictures and artefact at the end."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from backbones.core.artifacts import load_tensors, save_tensors, write_json, write_text
+from backbones.core.errors import FrostlineError
+from backbones.core.samples import Progress, silent
+from backbones.core.seed import derive
+from backbones.features import FeatureStore
+from benchmarks.types import Stream
+from continual.artefact import write_artefact
+from continual.checkpoint import Checkpoints
+from continual.engine import HEAD, Engine, Step, test_labels
+from continual.figures_files import MATRIX, write_matrix, write_predictions
+from continual.figures_summary import step_figures, summarise
+from continual.metrics import experience_of
+from continual.plan import Plan, environment, sample_rows
+from continual.report import REPORT, MultiReport, Report, RunReport, collect, write_report
+from continual.settings import read_settings, write_settings
+
+SETTINGS, ENVIRONMENT, FINGERPRINTS, MAP = "settings.toml", "environment.json", "fingerprints.json", "map.safetensors"
+MAP_SAMPLES = 2000
+
+
+@dataclass
+class Run:
+    """A run of all seeds in one folder.
+
+    Args:
+        plan: what to run.
+        folder: where; None keeps nothing.
+        store: of features, shared by the seeds.
+        progress: told of every long phase.
+    """
+
+    plan: Plan
+    folder: Path | None
+    store: FeatureStore
+    progress: Progress = silent
+    reports: list[RunReport] = field(default_factory=list)
+    fingerprints: dict[str, str] = field(default_factory=dict)
+
+    def begin(self, resumed: bool) -> None:
+        """Write settings, environment and fingerprints, or compare with those of the run that is resumed.
+
+        Raises:
+            FrostlineError: the folder holds another run, cannot be written to, or data or weights have changed since.
+        """
+        self.fingerprints = self.plan.fingerprints()
+        if self.folder is None:
+            return
+        if resumed:
+            self._compare()
+            return
+        if (self.folder / SETTINGS).exists():
+            raise FrostlineError(
+                f"{self.folder} already holds a run; continue it with --resume {self.folder} or pass another --out."
+            )
+        write_settings(self.folder / SETTINGS, self.plan.settings)
+        write_json(self.folder / ENVIRONMENT, environment(str(self.plan.backbone.device)))
+        write_json(self.folder / FINGERPRINTS, self.fingerprints)
+
+    def _compare(self) -> None:
+        import json
+
+        assert self.folder is not None
+        changed = read_settings(self.folder / SETTINGS).changes(self.plan.settings)
+        if changed:
+            raise FrostlineError(
+                f"{self.folder} was run with other settings ({'; '.join(changed)}). "
+                "Resume without these options, or start a new run with --out."
+            )
+        try:
+            then = json.loads((self.folder / FINGERPRINTS).read_text())
+        except (OSError, ValueError) as error:
+            raise FrostlineError(f"{self.folder / FINGERPRINTS} is missing or unreadable: start a new run.") from error
+        for what, digest in self.fingerprints.items():
+            if then.get(what) != digest:
+                raise FrostlineError(
+                    f"the {what} changed since {self.folder} was begun: {str(then.get(what))[:12]} then, {digest[:12]} "
+                    "now. Restore it, or start a new run with --out."
+                )
+
+    def steps(self) -> Iterator[tuple[int, Step, RunReport]]:
+        """Run every seed; after each step yield (seed, step, report so far)."""
+        for seed in self.plan.settings.seeds:
+            yield from self._seed(seed)
+
+    def _seed(self, seed: int) -> Iterator[tuple[int, Step, RunReport]]:
+        plan, settings = self.plan, self.plan.settings
+        stream = plan.stream(seed)
+        place = self.place(seed)
+        keeper = Checkpoints(place / "checkpoints") if place is not None else None
+        engine = Engine(
+            plan.backbone,
+            plan.pat,
+            plan.head.build(derive(seed, "head")),
+            references={name: head.build(derive(seed, name)) for name, head in plan.references.items()},
+            store=self.store,
+            tuning=settings.tuning,
+            schedule=settings.pat_schedule,
+            activations=settings.activations,
+            sigma=settings.sigma,
+            seed=seed,
+            precision=settings.precision,
+            chunk=settings.chunk,
+            keeper=keeper,
+            progress=self.progress,
+        )
+        try:
+            steps = keeper.restore(engine) if keeper is not None else []
+            # A finished seed is passed over quickly: its figures come from the checkpoint alone.
+            for step in steps:
+                yield seed, step, self.report(seed, stream, engine, steps[: step.index + 1])
+            for step in engine.run(stream):
+                steps.append(step)
+                yield seed, step, self.report(seed, stream, engine, steps)
+            report = self.report(seed, stream, engine, steps)
+            self.reports.append(report)
+            if place is not None:
+                self._write(place, report, stream, engine, steps)
+        finally:
+            engine.close()
+
+    def place(self, seed: int) -> Path | None:
+        """Return the folder of one seed."""
+        return None if self.folder is None else self.folder / f"seed-{seed}"
+
+    def report(self, seed: int, stream: Stream, engine: Engine, steps: list[Step]) -> RunReport:
+        """Return the report of the steps so far."""
+        labels, classes = test_labels(stream), [e.classes for e in stream.experiences]
+        rows = {name: np.stack([s.predictions[name] for s in steps]) for name in steps[0].predictions}
+        records = []
+        for step in steps:
+            before = rows[HEAD][step.index - 1] if step.index else None
+            figures = step_figures(rows[HEAD][step.index], labels, classes, before, step=step.index)
+            records.append(
+                {
+                    **figures.model_dump(),
+                    "index": step.index,
+                    "classes": step.classes,
+                    "train_samples": step.train_samples,
+                    "seconds": step.seconds,
+                    "forwards": round(step.forwards),
+                    "notes": tuple(step.notes),
+                }
+            )
+        seen = sum(len(step.classes) for step in steps)
+        head = engine.head
+        delta = engine.delta.fingerprint() or None
+        return RunReport.model_validate(
+            {
+                "title": f"{self.plan.settings.pat} + {self.plan.settings.head}",
+                "seed": seed,
+                "settings": self.plan.settings.model_dump(mode="json"),
+                "environment": environment(str(self.plan.backbone.device)),
+                "fingerprints": {**self.fingerprints, "delta": delta},
+                "stream": _facts(stream),
+                "steps": records,
+                "summary": summarise(rows[HEAD], labels, classes),
+                "references": {n: summarise(r, labels, classes).a_t_sample for n, r in rows.items() if n != HEAD},
+                "parameters": {
+                    "backbone": self.plan.backbone.parameter_count,
+                    "trainable_pat": engine.delta.parameter_count,
+                    "trainable_head": head.trainable_parameters,
+                    "stored": head.stored_parameters,
+                },
+                "bytes_per_class": 4 * head.stored_parameters / seen,
+                "forwards": sum(round(step.forwards) for step in steps),
+                "seconds_by_phase": _sum([step.seconds for step in steps]),
+                "peak_memory_bytes": peak_memory(),
+                "notes": self.plan.backbone.notes,
+            }
+        )
+
+    def _write(self, place: Path, report: RunReport, stream: Stream, engine: Engine, steps: list[Step]) -> None:
+        write_report(place / REPORT, report)
+        write_matrix(place / MATRIX, report.matrix())
+        labels = test_labels(stream)
+        predictions = np.stack([step.predictions[HEAD] for step in steps])
+        experiences = experience_of(labels, [e.classes for e in stream.experiences])
+        write_predictions(place / "predictions.safetensors", predictions, labels, experiences)
+        write_artefact(place / "artefact", self.plan, stream, engine)
+        save_tensors(place / MAP, self._map(stream, engine))
+
+    def _map(self, stream: Stream, engine: Engine) -> dict[str, torch.Tensor]:
+        parts = [
+            self.store.features(engine.encoder, e.test, progress=self.progress, phase="map") for e in stream.experiences
+        ]
+        rows = torch.from_numpy(sample_rows(sum(map(len, parts)), MAP_SAMPLES))
+        found = {"features": torch.cat(parts)[rows], "labels": torch.from_numpy(test_labels(stream))[rows]}
+        for kind, (points, classes) in engine.head.prototypes().items():
+            found |= {f"prototypes.{kind}.points": points, f"prototypes.{kind}.classes": classes}
+        return found
+
+    def finish(self) -> Report:
+        """Write what all seeds share and return the report: of one run, or of several seeds."""
+        report: Report = self.reports[0] if len(self.reports) == 1 else collect(self.reports)
+        if self.folder is not None:
+            write_report(self.folder / REPORT, report)
+            draw(self.folder, report)
+        return report
+
+
+def draw(folder: Path, report: Report) -> list[Path]:
+    """Draw the pictures and the page of a run folder again; returns their paths."""
+    from continual.figures_map import feature_map
+    from continual.page import page
+    from continual.plots import draw_report, write_pictures
+
+    runs = report.runs if isinstance(report, MultiReport) else (report,)
+    pictures = draw_report(report)
+    place = folder / f"seed-{runs[0].seed}" / MAP
+    if place.exists():
+        tensors, _ = load_tensors(place)
+        kinds = sorted({name.split(".")[1] for name in tensors if name.startswith("prototypes.")})
+        prototypes = {
+            kind: (tensors[f"prototypes.{kind}.points"].numpy(), tensors[f"prototypes.{kind}.classes"].numpy())
+            for kind in kinds
+        }
+        names = runs[0].stream.class_names
+        pictures["map.png"] = feature_map(tensors["features"].numpy(), tensors["labels"].numpy(), prototypes, names)
+    written = write_pictures(folder / "plots", pictures)
+    write_text(folder / "report.html", page(report, pictures))
+    return [*written, folder / "report.html"]
+
+
+def _facts(stream: Stream) -> dict[str, Any]:
+    parts = [{"classes": e.classes, "train": len(e.train), "test": len(e.test)} for e in stream.experiences]
+    return {
+        "name": stream.name,
+        "class_names": stream.class_names,
+        "class_order": stream.class_order,
+        "experiences": parts,
+    }
+
+
+def _sum(phases: list[dict[str, float]]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for row in phases:
+        for phase, seconds in row.items():
+            total[phase] = total.get(phase, 0.0) + seconds
+    return total
+
+
+def peak_memory() -> int:
+    """Return the peak resident memory of this process in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)

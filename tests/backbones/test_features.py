@@ -1,0 +1,189 @@
+"""The feature store: hits by content, never stale, sound after corruption, shared by processes."""
+
+import hashlib
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from backbones.core.preprocess import Preprocessing
+from backbones.encoder import Encoder
+from backbones.features import FeatureStore
+from backbones.pat.vpt import Vpt
+from backbones.testing import tiny_vit
+
+
+class Images:
+    modality = "image"
+
+    def __init__(self, count=10, seed=0):
+        self.pixels = np.random.default_rng(seed).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+
+    def __len__(self):
+        return len(self.pixels)
+
+    def __getitem__(self, index):
+        return self.pixels[index]
+
+    def digests(self):
+        rows = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in self.pixels]
+        return np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(-1, 16)
+
+
+@pytest.fixture
+def encoder():
+    return Encoder(tiny_vit(), precision="fp32", chunk=4)
+
+
+def shards(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.safetensors"))
+
+
+def test_second_time_runs_no_forward_and_gives_the_same_bits(tmp_path, encoder):
+    images = Images()
+    first = FeatureStore(tmp_path).features(encoder, images)
+    spent = encoder.forwards
+    again = FeatureStore(tmp_path)
+    assert torch.equal(again.features(encoder, images), first)
+    assert encoder.forwards == spent == len(images)
+    assert (again.hits, again.misses) == (len(images), 0)
+
+
+def test_rows_follow_the_order_asked_for_and_repeats_are_encoded_once(encoder):
+    images = Images()
+    store = FeatureStore(None)
+    whole = store.features(encoder, images)
+    order = [7, 0, 0, 3]
+    images.pixels = images.pixels[order]
+    assert torch.equal(store.features(encoder, images), whole[order])
+    fresh = Encoder(encoder.backbone, precision="fp32", chunk=4)
+    assert torch.equal(FeatureStore(None).features(fresh, images), whole[order])
+    assert fresh.forwards == 3
+
+
+def test_only_new_samples_are_encoded(tmp_path, encoder):
+    some, more = Images(6), Images(6)
+    more.pixels = np.concatenate([some.pixels, Images(3, seed=1).pixels])
+    FeatureStore(tmp_path).features(encoder, some)
+    before = encoder.forwards
+    store = FeatureStore(tmp_path)
+    assert store.missing(encoder, more) == 3
+    assert torch.equal(store.features(encoder, more), FeatureStore(None).features(encoder, more))
+    assert encoder.forwards - before == 3 + 9
+
+
+def test_a_changed_weight_delta_transform_precision_or_file_is_never_served_stale(tmp_path, encoder):
+    images, store, seen = Images(), FeatureStore(tmp_path), []
+
+    def fresh(encoder):
+        before = encoder.forwards
+        rows = store.features(encoder, images)
+        assert encoder.forwards > before, "a stale entry was served"
+        assert all(not torch.equal(rows, other) for other in seen)
+        seen.append(rows)
+
+    fresh(encoder)
+    with torch.no_grad():
+        encoder.backbone.module.get_submodule("blocks.1.mlp.fc1").bias[0] += 0.5
+    fresh(encoder)
+    delta = Vpt(length=2).grow(encoder.backbone, 0)
+    prompted = Encoder(encoder.backbone, delta, precision="fp32", chunk=4)
+    fresh(prompted)
+    with torch.no_grad():
+        delta.prompts[0, 0, 0] += 0.5
+    fresh(prompted)
+    delta.detach()
+    encoder.backbone.preprocessing = Preprocessing(16, mode="crop", crop_share=0.5)
+    fresh(encoder)
+    images.pixels[3, 2:6, 2:6] ^= 255
+    before = encoder.forwards
+    assert not torch.equal(store.features(encoder, images)[3], seen[-1][3])
+    assert encoder.forwards == before + 1
+    assert encoder.key() != Encoder(encoder.backbone, precision="bf16", chunk=4).key()
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-40], lambda b: b[:100] + bytes([b[100] ^ 1]) + b[101:], lambda b: b""])
+def test_a_truncated_or_corrupt_entry_is_removed_and_computed_again(tmp_path, encoder, damage):
+    images = Images()
+    first = FeatureStore(tmp_path).features(encoder, images)
+    (path,) = shards(tmp_path)
+    path.write_bytes(damage(path.read_bytes()))
+    store, before = FeatureStore(tmp_path), encoder.forwards
+    assert torch.equal(store.features(encoder, images), first)
+    assert encoder.forwards == before + len(images)
+    assert "corrupt entry" in store.notes[0]
+    assert FeatureStore(tmp_path).missing(encoder, images) == 0
+
+
+def test_activations_continue_to_the_same_bits(tmp_path, encoder):
+    images, layer = Images(), 2
+    delta = Vpt(layers="2", length=3).grow(encoder.backbone, 0)
+    prompted = Encoder(encoder.backbone, delta, precision="fp32", chunk=4)
+    direct = FeatureStore(None).features(prompted, images)
+    store = FeatureStore(tmp_path)
+    stored = store.activations(prompted, images, layer)
+    assert stored[[0, 3]].shape == (2, encoder.backbone.tokens, encoder.backbone.width)
+    before = prompted.forwards
+    assert torch.equal(store.features(prompted, images), direct)
+    depth = encoder.backbone.depth
+    assert prompted.forwards - before == pytest.approx(len(images) * (1 - layer / depth))
+    # Below the delta the activations are those of the bare backbone: another delta finds them too.
+    delta.detach()
+    other = Vpt(layers="2", length=1).grow(encoder.backbone, 1)
+    assert store.stored(Encoder(encoder.backbone, other, precision="fp32", chunk=4), images, layer) is not None
+    other.detach()
+
+
+def test_an_interrupted_extraction_keeps_what_it_computed(tmp_path, encoder):
+    def stop(_phase, done, _total):
+        if done >= 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        FeatureStore(tmp_path).features(encoder, Images(), progress=stop)
+    assert FeatureStore(tmp_path).missing(encoder, Images()) == 2
+
+
+def test_when_memory_runs_out_the_chunk_is_halved_and_said(tmp_path, encoder, monkeypatch):
+    images, real = Images(), encoder.backbone.features
+
+    def small_memory(batch):
+        if len(batch) > 2:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return real(batch)
+
+    monkeypatch.setattr(encoder.backbone, "features", small_memory)
+    rows = FeatureStore(tmp_path).features(encoder, images)
+    assert encoder.chunk == 2
+    assert "halved to 2" in encoder.notes[0]
+    monkeypatch.undo()
+    assert torch.equal(rows, Encoder(encoder.backbone, precision="fp32", chunk=2).features(list(images.pixels)))
+
+
+def _work(folder, seed):
+    torch.set_num_threads(1)
+    FeatureStore(Path(folder)).features(Encoder(tiny_vit(), precision="fp32", chunk=4), Images(30, seed))
+
+
+def test_two_processes_share_one_store(tmp_path, encoder):
+    spawn = multiprocessing.get_context("spawn")
+    workers = [spawn.Process(target=_work, args=(str(tmp_path), 5)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+        assert worker.exitcode == 0
+    store = FeatureStore(tmp_path)
+    assert store.missing(encoder, Images(30, 5)) == 0
+    assert torch.equal(store.features(encoder, Images(30, 5)), FeatureStore(None).features(encoder, Images(30, 5)))
+    assert store.notes == []
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_an_unwritable_folder_is_named(tmp_path, encoder):
+    from backbones.core.errors import FrostlineError
+
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FrostlineError, match=r"cannot write .*file.*another folder"):
+        FeatureStore(tmp_path / "file").features(encoder, Images())
