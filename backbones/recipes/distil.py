@@ -7,7 +7,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +21,8 @@ from backbones.core.seed import numpy_generator, torch_generator
 from backbones.recipes.images import augment, to_unit
 from backbones.recipes.orthogonal import optimisers
 from backbones.recipes.student import choose_patches, cosine_ramp, encode
+
+Tools = list[torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,11 @@ class Readers(nn.Module):
     Raises:
         FrostlineError: the widths differ.
     """
+
+    class_mean: torch.Tensor
+    class_deviation: torch.Tensor
+    patch_mean: torch.Tensor
+    patch_deviation: torch.Tensor
 
     def __init__(self, lesson: Lesson, width: int, generator: torch.Generator) -> None:
         super().__init__()
@@ -225,7 +231,12 @@ def _view(lesson: Lesson, plan: Plan, step: int, grid: int, per_cell: int, devic
 
 
 def _learn(
-    model: VisionTransformer, readers: Readers, view: View, plan: Plan, pool: ThreadPoolExecutor, tools: list[torch.optim.Optimizer]
+    model: VisionTransformer,
+    readers: Readers,
+    view: View,
+    plan: Plan,
+    pool: ThreadPoolExecutor,
+    tools: Tools,
 ) -> torch.Tensor:
     """Take one step on ``view`` and return its mean losses; shards are summed in order, whichever thread ran them."""
     params = [*model.parameters(), *readers.parameters()]
@@ -259,19 +270,21 @@ def _rows(count: int, plan: Plan, step: int) -> NDArray[np.int64]:
     return np.sort(order[place * batch : (place + 1) * batch])
 
 
-def _save(path: Path, model: nn.Module, readers: nn.Module, tools: Any, plan: Plan, course: Course) -> None:
+def _save(path: Path, model: nn.Module, readers: nn.Module, tools: Tools, plan: Plan, course: Course) -> None:
     state = {"model": model.state_dict(), "readers": readers.state_dict(), "tools": [t.state_dict() for t in tools]}
     buffer = io.BytesIO()
     torch.save(state | {"plan": repr(plan), "course": asdict(course)}, buffer)
     write_bytes(path, buffer.getvalue())
 
 
-def _restore(path: Path | None, model: nn.Module, readers: nn.Module, tools: Any, plan: Plan) -> Course:
+def _restore(path: Path | None, model: nn.Module, readers: nn.Module, tools: Tools, plan: Plan) -> Course:
     if path is None or not path.exists():
         return Course()
     state = torch.load(path, map_location="cpu", weights_only=True)
     if state["plan"] != repr(plan):
-        raise FrostlineError(f"{path} is of a run with other settings ({state['plan']}); remove it or pass another --out.")
+        raise FrostlineError(
+            f"{path} is of a run with other settings ({state['plan']}); remove it or pass another --out."
+        )
     model.load_state_dict(state["model"])
     readers.load_state_dict(state["readers"])
     for tool, held in zip(tools, state["tools"], strict=True):

@@ -51,7 +51,9 @@ def read_class_folders(
     """
     files, labels, classes = _list(root, flag)
     stats = [path.stat() for path in files]
-    digest = digest_json([size, [[str(p.relative_to(root)), s.st_size, s.st_mtime_ns] for p, s in zip(files, stats)]])
+    digest = digest_json(
+        [size, [[str(p.relative_to(root)), s.st_size, s.st_mtime_ns] for p, s in zip(files, stats, strict=True)]]
+    )
     note = None if cache is None else cache / f"images-{digest[:16]}.json"
     if note is not None and note.exists():
         images = np.load(note.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
@@ -87,8 +89,8 @@ def _list(root: Path, flag: str) -> tuple[list[Path], NDArray[np.int64], tuple[s
 
 def _decode(path: Path, size: int) -> NDArray[np.uint8]:
     try:
-        with Image.open(path) as image:
-            image = image.convert("RGB")
+        with Image.open(path) as opened:
+            image = opened.convert("RGB")
             if image.size != (size, size):
                 image = image.resize((size, size), Image.Resampling.BICUBIC)
             return np.asarray(image)

@@ -41,7 +41,9 @@ class Orthogonal(torch.optim.Optimizer):
         decay: decoupled weight decay.
     """
 
-    def __init__(self, groups: Sequence[dict[str, Any]], lr: float, momentum: float = 0.95, decay: float = 0.05) -> None:
+    def __init__(
+        self, groups: Sequence[dict[str, Any]], lr: float, momentum: float = 0.95, decay: float = 0.05
+    ) -> None:
         super().__init__(list(groups), {"lr": lr, "momentum": momentum, "decay": decay, "parts": 1})
 
     @torch.no_grad()
@@ -68,8 +70,8 @@ def optimisers(model: VisionTransformer, extra: nn.Module, lr: float) -> list[to
 
     Each group has an optimiser of its own, so that threads can share the steps out.
     """
-    blocks = list(model.blocks)
-    groups = [
+    blocks: list[Any] = list(model.blocks)
+    groups: list[dict[str, Any]] = [
         {"params": [block.attn.qkv.weight for block in blocks], "parts": 3},
         {"params": [block.attn.proj.weight for block in blocks]},
         {"params": [block.mlp.fc1.weight for block in blocks]},
@@ -77,4 +79,7 @@ def optimisers(model: VisionTransformer, extra: nn.Module, lr: float) -> list[to
     ]
     held = {id(param) for group in groups for param in group["params"]}
     rest = [param for param in [*model.parameters(), *extra.parameters()] if id(param) not in held]
-    return [*(Orthogonal([group], lr) for group in groups), torch.optim.AdamW(rest, lr=lr / 2, betas=(0.9, 0.98), weight_decay=0.01)]
+    return [
+        *(Orthogonal([group], lr) for group in groups),
+        torch.optim.AdamW(rest, lr=lr / 2, betas=(0.9, 0.98), weight_decay=0.01),
+    ]

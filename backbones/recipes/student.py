@@ -6,7 +6,7 @@ import math
 from typing import Any, cast
 
 import torch
-from timm.layers import build_sincos2d_pos_embed
+from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
@@ -34,8 +34,8 @@ def build_student(kwargs: dict[str, Any], images: torch.Tensor, generator: torch
         for module in model.modules():
             if isinstance(module, nn.Linear):
                 module.weight.copy_(torch.randn(module.weight.shape, generator=generator) / module.in_features**0.5)
-        for block in model.blocks:
-            _mimic(cast(nn.Linear, block.attn.qkv), cast(nn.Linear, block.attn.proj), block.attn.num_heads, generator)
+        for block in cast("list[Any]", model.blocks):
+            _mimic(block.attn.qkv, block.attn.proj, block.attn.num_heads, generator)
             block.mlp.fc2.weight.mul_(0.5)
         _whiten(cast(nn.Conv2d, model.patch_embed.proj), images, generator)
         waves = build_sincos2d_pos_embed([grid, grid], dim=width, interleave_sin_cos=False)

@@ -16,7 +16,7 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from timm.layers import resample_abs_pos_embed
+from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
@@ -70,7 +70,12 @@ def load_teacher(path: Path, size: int) -> Teacher:
     weights = {name: tensor.float() for name, tensor in tensors.items()}
     weights["pos_embed"] = resample_abs_pos_embed(weights["pos_embed"], new_size=[grid, grid], num_prefix_tokens=1)
     model = VisionTransformer(
-        img_size=size, patch_size=patch, embed_dim=width, depth=depth, num_heads=max(1, width // 64), num_classes=classes
+        img_size=size,
+        patch_size=patch,
+        embed_dim=width,
+        depth=depth,
+        num_heads=max(1, width // 64),
+        num_classes=classes,
     )
     try:
         model.load_state_dict(weights)
@@ -103,7 +108,7 @@ def look(teacher: Teacher, images: torch.Tensor, grid: int) -> torch.Tensor:
     patches = nn.functional.layer_norm(x[:, 1:], x.shape[-1:])
     side = round(patches.shape[1] ** 0.5)
     if side != grid:
-        square = patches.transpose(1, 2).unflatten(2, (side, side))
+        square = patches.transpose(1, 2).reshape(len(patches), -1, side, side)
         patches = nn.functional.adaptive_avg_pool2d(square, grid).flatten(2).transpose(1, 2)
     return torch.cat([final, patches], dim=1)
 

@@ -1,4 +1,4 @@
-"""The bundled vit-micro: the shipped files, the recipe end to end on a miniature, its errors, its worth on real data."""
+"""The bundled vit-micro: the shipped files, the recipe on a miniature, its errors, its worth on real data."""
 
 from __future__ import annotations
 
@@ -152,14 +152,14 @@ def test_a_stopped_run_goes_on_from_its_checkpoint_with_the_same_numbers(tmp_pat
     whole = tiny_student(lesson)
     distil(whole, lesson, plan, CPU)
 
-    class Stopped(Exception):
+    class StoppedError(Exception):
         pass
 
     def stop(phase: str, done: int, total: int) -> None:
         if done == 4:
-            raise Stopped
+            raise StoppedError
 
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         distil(tiny_student(lesson), lesson, plan, CPU, tmp_path / "c.pt", save_every=0.0, progress=stop)
     resumed = tiny_student(lesson)
     course = distil(resumed, lesson, plan, CPU, tmp_path / "c.pt")
