@@ -15,7 +15,7 @@ __all__ = ["to_avalanche", "to_tensor"]
 
 
 def to_tensor(raw: Any) -> Any:
-    """Turn an image, uint8 of shape (h, w, 3), into float32 of shape (3, h, w) in 0..1; leave anything else as it is."""
+    """Turn an image, uint8 of shape (h, w, 3), into float32 of shape (3, h, w) in 0..1; leave anything else alone."""
     if isinstance(raw, np.ndarray):
         return torch.from_numpy(raw.transpose(2, 0, 1).astype(np.float32)).div_(255)
     return raw

@@ -136,9 +136,7 @@ def _part(
         raise _not_cifar(path, f"it has no list {key!r} with one number for each of its {len(rows)} images")
     array = np.asarray(labels, dtype=np.int64)
     if array.min() < 0 or array.max() >= classes:
-        raise _not_cifar(
-            path, f"its labels run from {array.min()} to {array.max()} but it has {classes} class names"
-        )
+        raise _not_cifar(path, f"its labels run from {array.min()} to {array.max()} but it has {classes} class names")
     return rows, array
 
 

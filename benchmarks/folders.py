@@ -79,8 +79,8 @@ def _splits(base: Path) -> tuple[Path, Path]:
         )
     found = f" Its folders: {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}." if names else " It has none."
     raise FrostlineError(
-        f"{base} has no folder train.{_split_hint(names, 'train')}{found} If they are classes, divide their images between "
-        f"{base}/train/<class>/ and {base}/test/<class>/."
+        f"{base} has no folder train.{_split_hint(names, 'train')}{found} If they are classes, divide their images "
+        f"between {base}/train/<class>/ and {base}/test/<class>/."
     )
 
 
@@ -139,7 +139,7 @@ def _subfolders(folder: Path) -> list[str]:
 
 
 def _split_hint(names: list[str], *wanted: str) -> str:
-    """Offer a folder that may be meant as a split: a short class name resembles ``train`` easily, its initial seldom."""
+    """Offer a folder that may be meant as a split; short class names resemble ``train``, but few begin with its letter."""
     hints = (_hint(word, [name for name in names if name[:1].casefold() == word[0]]) for word in wanted)
     return next(filter(None, hints), "")
 

@@ -36,7 +36,7 @@ def test_layouts_agree_with_torchvision() -> None:
 def test_images_labels_and_names_are_those_that_torchvision_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from torchvision.datasets import CIFAR100 as Peer
+    from torchvision.datasets import CIFAR100 as Peer  # noqa: N811
 
     write_cifar100(tmp_path)
     monkeypatch.setattr(Peer, "_check_integrity", lambda self: True)
@@ -170,7 +170,7 @@ def test_meta_without_names_and_a_file_that_is_no_dictionary_are_named(tmp_path:
     folder = tmp_path / "cifar-100-python"
     write_cifar100(tmp_path, classes=2)
     (folder / "meta").write_bytes(dump_like_python2({"other": 1}))
-    with pytest.raises(FrostlineError, match="meta is not a whole file.*no list 'fine_label_names'"):
+    with pytest.raises(FrostlineError, match=r"meta is not a whole file.*no list 'fine_label_names'"):
         read_cifar(folder, CIFAR100, "x")
     (folder / "meta").write_bytes(dump_like_python2([1]))
     with pytest.raises(FrostlineError, match="holds a list, not a dictionary"):

@@ -262,9 +262,7 @@ def test_an_archive_without_the_folder_is_named(tmp_path: Path) -> None:
 
 
 @given(content=st.binary(max_size=200), other=st.binary(max_size=200))
-def test_checksums_tell_contents_apart(
-    tmp_path_factory: pytest.TempPathFactory, content: bytes, other: bytes
-) -> None:
+def test_checksums_tell_contents_apart(tmp_path_factory: pytest.TempPathFactory, content: bytes, other: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "content"
     path.write_bytes(content)
     assert checksum_matches(path, sha(content))

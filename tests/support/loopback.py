@@ -1,11 +1,11 @@
 """A small server on loopback for tests of downloads: plain files, and enough of the Hugging Face hub's protocol.
 
-    with Loopback() as server:
-        server.add_file("/data/a.tar.gz", content)
-        server.add_repo("timm/tiny", {"config.json": b"{}", "model.safetensors": weights})
-        server.fault("/data/a.tar.gz", Cut(after=1000))       # the next GET only
-        server.url("/data/a.tar.gz"), server.endpoint         # the latter for HF_ENDPOINT
-        server.requests                                       # what was asked, in order
+with Loopback() as server:
+    server.add_file("/data/a.tar.gz", content)
+    server.add_repo("timm/tiny", {"config.json": b"{}", "model.safetensors": weights})
+    server.fault("/data/a.tar.gz", Cut(after=1000))       # the next GET only
+    server.url("/data/a.tar.gz"), server.endpoint         # the latter for HF_ENDPOINT
+    server.requests                                       # what was asked, in order
 """
 
 from __future__ import annotations
