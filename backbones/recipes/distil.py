@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +156,8 @@ def distil(
 ) -> Course:
     """Train ``model`` in place and return how it went; an interrupted run goes on from ``checkpoint``.
 
+    ``plan.minutes`` and ``plan.workers`` may differ from those of the interrupted part.
+
     Args:
         model: see build_student.
         lesson: what is learned from.
@@ -270,10 +272,14 @@ def _rows(count: int, plan: Plan, step: int) -> NDArray[np.int64]:
     return np.sort(order[place * batch : (place + 1) * batch])
 
 
+def _fixed(plan: Plan) -> str:
+    return repr(replace(plan, minutes=0.0, workers=0))  # these two may change on the way
+
+
 def _save(path: Path, model: nn.Module, readers: nn.Module, tools: Tools, plan: Plan, course: Course) -> None:
     state = {"model": model.state_dict(), "readers": readers.state_dict(), "tools": [t.state_dict() for t in tools]}
     buffer = io.BytesIO()
-    torch.save(state | {"plan": repr(plan), "course": asdict(course)}, buffer)
+    torch.save(state | {"plan": _fixed(plan), "course": asdict(course)}, buffer)
     write_bytes(path, buffer.getvalue())
 
 
@@ -281,7 +287,7 @@ def _restore(path: Path | None, model: nn.Module, readers: nn.Module, tools: Too
     if path is None or not path.exists():
         return Course()
     state = torch.load(path, map_location="cpu", weights_only=True)
-    if state["plan"] != repr(plan):
+    if state["plan"] != _fixed(plan):
         raise FrostlineError(
             f"{path} is of a run with other settings ({state['plan']}); remove it or pass another --out."
         )

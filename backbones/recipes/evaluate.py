@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,7 +17,8 @@ def features(
     model: VisionTransformer,
     images: NDArray[np.uint8],
     device: torch.device,
-    batch: int = 250,
+    batch: int = 100,
+    workers: int = 1,
     progress: Progress = silent,
 ) -> NDArray[np.float32]:
     """Return what ``model`` says of each image with its pooling and without a classifier.
@@ -25,17 +28,24 @@ def features(
         images: uint8, shape (n, s, s, 3), of the model's size.
         device: where.
         batch: images per forward.
+        workers: threads that take batches in turn.
         progress: told of every batch.
 
     Returns:
         float32, shape (n, width).
     """
     model.to(device).eval()
+
+    def encode(start: int) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            found: NDArray[np.float32] = model(to_unit(images[start : start + batch], device)).float().cpu().numpy()
+        return found
+
     found = []
-    with torch.inference_mode():
-        for start in range(0, len(images), batch):
-            found.append(model(to_unit(images[start : start + batch], device)).float().cpu().numpy())
-            progress("features", min(start + batch, len(images)), len(images))
+    with ThreadPoolExecutor(workers) as pool:
+        for part in pool.map(encode, range(0, len(images), batch)):
+            found.append(part)
+            progress("features", min(len(found) * batch, len(images)), len(images))
     model.to("cpu")
     return np.concatenate(found)
 

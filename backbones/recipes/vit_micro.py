@@ -151,7 +151,7 @@ def load(folder: Path) -> VisionTransformer:
     return model.eval()
 
 
-def measure(model: VisionTransformer, folder: Path, device: torch.device) -> dict[str, float]:
+def measure(model: VisionTransformer, folder: Path, device: torch.device, workers: int = 1) -> dict[str, float]:
     """Return the accuracy in percent of a linear probe and of cosine class means on frozen features of ``folder``."""
     bar = Bar()
     held = "test" if (folder / "test").is_dir() else "val"
@@ -159,7 +159,7 @@ def measure(model: VisionTransformer, folder: Path, device: torch.device) -> dic
     asked = read_class_folders(folder / held, SIZE, progress=bar, flag="--evaluate")
     if known.classes != asked.classes:
         raise FrostlineError(f"{folder}/train and {folder}/{held} have different class folders; unpack the data again.")
-    x, y = features(model, known.images, device, progress=bar), features(model, asked.images, device, progress=bar)
+    x, y = (features(model, part.images, device, workers=workers, progress=bar) for part in (known, asked))
     return {
         "train images": len(x),
         "test images": len(y),
@@ -196,6 +196,8 @@ def main(words: Sequence[str] | None = None) -> int:
     given = _arguments(words)
     try:
         device = torch.device(given.device)
+        if given.workers > 1:
+            torch.set_num_threads(1)  # the workers are the threads
         if given.data is not None or given.evaluate is None:
             missing = [flag for flag in ("data", "teacher", "out") if getattr(given, flag) is None]
             if missing:
@@ -204,8 +206,6 @@ def main(words: Sequence[str] | None = None) -> int:
                     f"training needs {needs}: pass --data DIR (with train/<class>/<image>), --teacher FILE.safetensors "
                     "and --out DIR; or pass --evaluate DIR alone to measure the shipped weights."
                 )
-            if given.workers > 1:
-                torch.set_num_threads(1)  # the workers are the threads
             plan = Plan(
                 given.steps,
                 given.minutes,
@@ -218,7 +218,7 @@ def main(words: Sequence[str] | None = None) -> int:
             teacher = load_teacher(given.teacher, given.teacher_size)
             train(given.data, teacher, given.teacher_images, given.out, plan, device)
         if given.evaluate is not None:
-            figures = measure(load(given.out or SHIPPED), given.evaluate, device)
+            figures = measure(load(given.out or SHIPPED), given.evaluate, device, given.workers)
             sys.stdout.write(json.dumps(figures, indent=2) + "\n")
             if given.out is not None:
                 write_json(given.out / "figures.json", figures)

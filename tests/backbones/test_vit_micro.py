@@ -115,7 +115,8 @@ def test_shipped_features_are_deterministic_finite_and_tell_images_apart(shipped
 # the recipe end to end
 
 
-def test_recipe_trains_writes_and_repeats_itself_whatever_the_workers(miniature, tmp_path, capsys):
+def test_recipe_trains_writes_and_repeats_itself_whatever_the_workers(miniature, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(vit_micro.KWARGS, "depth", 2)
     assert vit_micro.main(words(miniature, tmp_path / "a", "--evaluate", str(miniature[0]))) == 0
     figures = json.loads(capsys.readouterr().out)
     assert set(figures) == {"train images", "test images", "linear probe", "ncm"}
@@ -170,11 +171,11 @@ def test_a_stopped_run_goes_on_from_its_checkpoint_with_the_same_numbers(tmp_pat
 
 
 def test_distillation_lowers_every_loss():
-    lesson, plan = tiny_lesson(), Plan(steps=150, batch=16, shard=16, shift=0, jitter=0.0, kept=((0.0, 4),))
+    lesson, plan = tiny_lesson(), Plan(steps=100, batch=16, shard=16, shift=0, jitter=0.0, kept=((0.0, 4),))
     course = distil(tiny_student(lesson), lesson, plan, CPU)
     first, last = course.history[0], course.history[-1]
     assert all(later < earlier for earlier, later in zip(first[1:], last[1:], strict=True))
-    assert last[1] < 0.75 * first[1]
+    assert last[1] < 0.8 * first[1]
 
 
 def test_a_run_by_the_clock_ends_on_time():
@@ -295,8 +296,10 @@ def test_class_means_pick_the_nearest_direction_and_ignore_length():
 
 def refused(capsys, arguments: list[str]) -> str:
     assert vit_micro.main(arguments) == 2
-    message = capsys.readouterr().err
-    assert message.startswith("error:") and "Traceback" not in message
+    told = capsys.readouterr().err
+    assert "Traceback" not in told
+    message = told.splitlines()[-1]
+    assert message.startswith("error:")
     return message
 
 
