@@ -8,6 +8,9 @@ from typing import ClassVar, Protocol, Self
 import torch
 from torch import Tensor
 
+from backbones.core.errors import FrostlineError
+from backbones.core.samples import Progress, silent
+
 
 class Head(Protocol):
     """scikit-learn's habits on tensors: fit in ``partial_fit``, fitted state ends in ``_``.
@@ -18,12 +21,13 @@ class Head(Protocol):
 
     classes_: Tensor
 
-    def partial_fit(self, features: Tensor, labels: Tensor) -> Self:
+    def partial_fit(self, features: Tensor, labels: Tensor, progress: Progress = silent) -> Self:
         """Learn one experience.
 
         Args:
             features: float32, shape (n, width), all training samples of the experience.
             labels: int64, shape (n,); none of them seen in an earlier call.
+            progress: told of every epoch, where there are epochs.
 
         Raises:
             FrostlineError: empty input, a class seen before, features that are not finite, a loss that became NaN.
@@ -70,9 +74,15 @@ class Head(Protocol):
 
 
 class HeadSettings(Protocol):
-    """What a head registers: a frozen, validated settings object (a ``Settings`` subclass) that builds it."""
+    """What a head registers: a frozen, validated settings object (a ``Settings`` subclass) that builds it.
+
+    Attributes:
+        name: as in the registry.
+        order_free: whether the order of the samples within an experience leaves the fitted head unchanged.
+    """
 
     name: ClassVar[str]
+    order_free: ClassVar[bool]
 
     def build(self, seed: int) -> Head:
         """Return an unfitted head; ``seed`` is the only source of its randomness."""
@@ -81,8 +91,6 @@ class HeadSettings(Protocol):
 
 def check_input(features: Tensor, labels: Tensor, classes: Tensor) -> None:
     """Raise FrostlineError for anything that ``Head.partial_fit`` refuses."""
-    from backbones.core.errors import FrostlineError
-
     if features.ndim != 2 or len(features) == 0 or len(features) != len(labels):
         raise FrostlineError(
             f"features have shape {tuple(features.shape)} and labels {tuple(labels.shape)}; "
