@@ -56,11 +56,10 @@ class CifarLayout:
         return (*self.train, *self.test, self.meta)
 
     def find(self, root: Path) -> Path | None:
-        """Return the folder with the files: ``root/<folder>`` or ``root`` itself; None if neither has any of them."""
-        for place in (root / self.folder, root):
-            if any((place / name).is_file() for name in self.files):
-                return place
-        return None
+        """Return ``root/<folder>`` if there is one, ``root`` itself if it holds files of images, else None."""
+        if (root / self.folder).is_dir():
+            return root / self.folder
+        return root if any((root / name).is_file() for name in (*self.train, *self.test)) else None
 
 
 CIFAR100 = CifarLayout(

@@ -139,7 +139,7 @@ def _subfolders(folder: Path) -> list[str]:
 
 
 def _split_hint(names: list[str], *wanted: str) -> str:
-    """Offer a folder that may be meant as a split; short class names resemble ``train``, but few begin with its letter."""
+    """Offer a folder that may be meant as a split; class names may resemble one, but few begin with its letter."""
     hints = (_hint(word, [name for name in names if name[:1].casefold() == word[0]]) for word in wanted)
     return next(filter(None, hints), "")
 

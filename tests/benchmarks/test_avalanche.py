@@ -63,6 +63,7 @@ def test_it_is_the_benchmark_that_avalanche_itself_makes_in_this_order() -> None
             assert len(one.dataset) == len(other.dataset)
 
 
+@pytest.mark.filterwarnings("ignore:No loggers specified")
 def test_a_strategy_trains_and_evaluates_on_it(stream: Stream) -> None:
     from avalanche.evaluation.metrics import accuracy_metrics
     from avalanche.training.plugins import EvaluationPlugin

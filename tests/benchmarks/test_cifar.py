@@ -140,6 +140,12 @@ def test_a_truncated_file_is_named(tmp_path: Path) -> None:
         BENCHMARKS.load("split-cifar100").load(data_root=str(tmp_path))
 
 
+def test_an_empty_inner_folder_is_an_archive_unpacked_in_part(tmp_path: Path) -> None:
+    (tmp_path / "cifar-100-python").mkdir()
+    with pytest.raises(FrostlineError, match=r"cifar-100-python has no file train; the layout has train, test, meta"):
+        BENCHMARKS.load("split-cifar100").load(data_root=str(tmp_path))
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     write_cifar10(tmp_path)
     (tmp_path / "cifar-10-batches-py" / "data_batch_4").unlink()

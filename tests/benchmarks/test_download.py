@@ -255,6 +255,12 @@ def test_a_half_or_damaged_archive_is_named_and_leaves_nothing(
     assert leftovers(folder) == ["a.tar.gz"]
 
 
+def test_a_place_that_cannot_take_the_archive_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.tar.gz").write_bytes(archive({"top/x": b"1"}))
+    with pytest.raises(FrostlineError, match=r"cannot write .*a\.tar\.gz: .*exists.*FROSTLINE_HOME"):
+        unpack(tmp_path / "a.tar.gz", "top", tmp_path / "a.tar.gz")
+
+
 def test_an_archive_without_the_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(archive({"other/x": b"1"}, packing=""))
     with pytest.raises(FrostlineError, match=r"a\.tar has no folder top"):
