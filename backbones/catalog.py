@@ -61,7 +61,12 @@ def load_backbone(name: str, options: LoadOptions | None = None) -> Backbone:
     Raises:
         FrostlineError: unknown name, weights that do not fit, or no network.
     """
-    return _loader(name)(name, options or LoadOptions())
+    import torch
+
+    loader = _loader(name)
+    # Building a model draws random weights before the real ones replace them: keep that off the global generator.
+    with torch.random.fork_rng(devices=[]):
+        return loader(name, options or LoadOptions())
 
 
 def _loader(name: str) -> Loader:
@@ -147,9 +152,18 @@ def transformers_model(name: str, options: LoadOptions) -> Backbone:
             "and model.safetensors as the backbone itself."
         )
     target = name.removeprefix("hf:")
-    module = fetch(name, lambda: AutoModel.from_pretrained(target, use_safetensors=True))
+    module, info = fetch(
+        name, lambda: AutoModel.from_pretrained(target, use_safetensors=True, output_loading_info=True)
+    )
     if getattr(module, "pooler", None) is not None:
         module.pooler = None  # unused, and random where the checkpoint has none
+    lost = sorted(key for key in info["missing_keys"] if not key.startswith("pooler."))
+    wrong = sorted(str(key) for key in info["mismatched_keys"])
+    if lost or wrong:
+        raise FrostlineError(
+            f"the weights of {name!r} do not fit its config.json: {len(lost)} keys missing ({', '.join(lost[:3])}), "
+            f"{len(wrong)} of another shape ({', '.join(wrong[:3])}). Save the model again."
+        )
     notes: tuple[str, ...] = ()
     try:
         processor = ImageProcessingMixin.get_image_processor_dict(target)[0]
@@ -183,10 +197,24 @@ def _offline_if_unreachable() -> Iterator[None]:
         constants.HF_HUB_OFFLINE = offline
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from printing a report of what it loaded; what matters is checked and said by us."""
+    import logging
+
+    logger = logging.getLogger("transformers.modeling_utils")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def fetch(name: str, make: Callable[[], Any]) -> Any:
     """Run a loader that may need the network and turn its failures into one sentence on what to pass instead."""
     try:
-        with _offline_if_unreachable():
+        with _offline_if_unreachable(), _quiet():
             return make()
     except FrostlineError:
         raise

@@ -22,9 +22,9 @@ from continual.artefact import write_artefact
 from continual.checkpoint import Checkpoints
 from continual.engine import HEAD, Engine, Step, test_labels
 from continual.figures_files import MATRIX, write_matrix, write_predictions
-from continual.figures_summary import step_figures, summarise
+from continual.figures_summary import StepFigures, combine, step_figures
 from continual.metrics import experience_of
-from continual.plan import Plan, environment, sample_rows
+from continual.plan import Plan, environment, resolve, sample_rows
 from continual.report import REPORT, MultiReport, Report, RunReport, collect, write_report
 from continual.settings import read_settings, write_settings
 
@@ -49,6 +49,7 @@ class Run:
     progress: Progress = silent
     reports: list[RunReport] = field(default_factory=list)
     fingerprints: dict[str, str] = field(default_factory=dict)
+    _scored: dict[int, dict[str, list[StepFigures]]] = field(default_factory=dict)
 
     def begin(self, resumed: bool) -> None:
         """Write settings, environment and fingerprints, or compare with those of the run that is resumed.
@@ -74,7 +75,7 @@ class Run:
         import json
 
         assert self.folder is not None
-        changed = read_settings(self.folder / SETTINGS).changes(self.plan.settings)
+        changed = resolve(read_settings(self.folder / SETTINGS))[0].changes(self.plan.settings)
         if changed:
             raise FrostlineError(
                 f"{self.folder} was run with other settings ({'; '.join(changed)}). "
@@ -138,12 +139,9 @@ class Run:
 
     def report(self, seed: int, stream: Stream, engine: Engine, steps: list[Step]) -> RunReport:
         """Return the report of the steps so far."""
-        labels, classes = test_labels(stream), [e.classes for e in stream.experiences]
-        rows = {name: np.stack([s.predictions[name] for s in steps]) for name in steps[0].predictions}
+        curves = self._figures(seed, stream, steps)
         records = []
-        for step in steps:
-            before = rows[HEAD][step.index - 1] if step.index else None
-            figures = step_figures(rows[HEAD][step.index], labels, classes, before, step=step.index)
+        for step, figures in zip(steps, curves[HEAD], strict=True):
             records.append(
                 {
                     **figures.model_dump(),
@@ -167,8 +165,8 @@ class Run:
                 "fingerprints": {**self.fingerprints, "delta": delta},
                 "stream": _facts(stream),
                 "steps": records,
-                "summary": summarise(rows[HEAD], labels, classes),
-                "references": {n: summarise(r, labels, classes).a_t_sample for n, r in rows.items() if n != HEAD},
+                "summary": combine(curves[HEAD]),
+                "references": {n: combine(c).a_t_sample for n, c in curves.items() if n != HEAD},
                 "parameters": {
                     "backbone": self.plan.backbone.parameter_count,
                     "trainable_pat": engine.delta.parameter_count,
@@ -182,6 +180,17 @@ class Run:
                 "notes": self.plan.backbone.notes,
             }
         )
+
+    def _figures(self, seed: int, stream: Stream, steps: list[Step]) -> dict[str, list[StepFigures]]:
+        """Return the figures of every step, head by head; each step is scored once."""
+        known = self._scored.setdefault(seed, {})
+        labels, classes = test_labels(stream), [e.classes for e in stream.experiences]
+        for name in steps[0].predictions:
+            curve = known.setdefault(name, [])
+            for number in range(len(curve), len(steps)):
+                before = steps[number - 1].predictions[name] if number else None
+                curve.append(step_figures(steps[number].predictions[name], labels, classes, before, step=number))
+        return known
 
     def _write(self, place: Path, report: RunReport, stream: Stream, engine: Engine, steps: list[Step]) -> None:
         write_report(place / REPORT, report)

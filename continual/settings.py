@@ -119,15 +119,15 @@ def write_settings(path: Path, settings: RunSettings) -> None:
 
 
 def _spelt(value: Any) -> Any:
-    """TOML has no null: inside the settings of a PAT or head it is spelt ``"none"``."""
+    """TOML has no null: inside the settings of a PAT or head it is spelt ``"null"``."""
     if isinstance(value, dict):
         return {key: _spelt(item) for key, item in value.items()}
-    return "none" if value is None else value
+    return "null" if value is None else value
 
 
 def meant(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a PAT or head with every ``"none"`` read as None."""
-    return {key: None if value == "none" else value for key, value in values.items()}
+    """Return the settings of a PAT or head with every ``"null"`` read as None."""
+    return {key: None if value == "null" else value for key, value in values.items()}
 
 
 def read_settings(path: Path) -> RunSettings:

@@ -1,0 +1,247 @@
+"""The CIFAR-100 table: heads on a frozen backbone, on a prompted one, and the joint bound, in one command.
+
+    python -m benchmarks.studies.cifar100 --data-root DIR --weights vit_tiny.safetensors --out runs/cifar100
+
+Every (PAT, seed) is one engine run whose heads share its features; a killed command goes on where it stopped. Test
+images are used for nothing but the scores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backbones.core.artifacts import write_json, write_text
+from backbones.core.seed import derive
+from backbones.features import FeatureStore, store_folder
+from continual.checkpoint import Checkpoints
+from continual.engine import HEAD, Engine, test_labels
+from continual.figures_summary import combine, step_figures
+from continual.figures_table import markdown
+from continual.heads import HEADS
+from continual.metrics import interval
+from continual.plan import Plan, prepare
+from continual.settings import RunSettings
+
+HEADER = ("row", "A_bar", "A_last", "A_last by seed", "forgetting", "CDR", "trained in the PAT", "stored numbers")
+HEADS_SHOWN = ("linear", "cosine", "ncm", "slda", "ranpac", "ipt")
+
+
+@dataclass
+class Scored:
+    """Figures of one row and seed, in [0, 1]; None where there is none."""
+
+    row: str
+    seed: int
+    a_bar: float | None
+    a_last: float
+    forgetting: float | None
+    cdr: float | None
+    trained: int
+    stored: int
+
+
+class Printer:
+    """A progress that prints a line every half minute."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        if time.monotonic() - self._last > 30:
+            self._last = time.monotonic()
+            print(f"  {phase}: {done}/{total}", flush=True)
+
+
+def run_heads(plan: Plan, seed: int, folder: Path, store: FeatureStore) -> list[Scored]:
+    """Learn the stream of one seed with all heads on the same features; resumes from ``folder``."""
+    stream, settings = plan.stream(seed), plan.settings
+    heads = {name: HEADS.load(name)().build(derive(seed, "head")) for name in HEADS_SHOWN}
+    last = heads.pop(HEADS_SHOWN[-1])
+    keeper = Checkpoints(folder / f"{settings.pat}-seed-{seed}")
+    engine = Engine(
+        plan.backbone,
+        plan.pat,
+        last,
+        references=heads,
+        store=store,
+        tuning=settings.tuning,
+        activations=settings.activations,
+        seed=seed,
+        precision=settings.precision,
+        keeper=keeper,
+        progress=Printer(),
+    )
+    try:
+        steps = keeper.restore(engine)
+        for step in engine.run(stream):
+            steps.append(step)
+            print(f"  {settings.pat}, seed {seed}, experience {step.index + 1}: {step.seconds}", flush=True)
+        found = []
+        labels, classes = test_labels(stream), [e.classes for e in stream.experiences]
+        for name, head in engine.heads.items():
+            rows = [step.predictions[name] for step in steps]
+            figures = [step_figures(r, labels, classes, rows[i - 1] if i else None, step=i) for i, r in enumerate(rows)]
+            total = combine(figures)
+            label = f"{title(settings)} + {HEADS_SHOWN[-1] if name == HEAD else name}"
+            found.append(
+                Scored(
+                    label,
+                    seed,
+                    total.a_bar_sample,
+                    total.a_last_sample,
+                    total.forgetting,
+                    total.cdr_mean,
+                    engine.delta.parameter_count,
+                    head.stored_parameters,
+                )
+            )
+        return found
+    finally:
+        engine.close()
+
+
+def title(settings: RunSettings) -> str:
+    """Return what a table calls the PAT."""
+    if not settings.pat_settings:
+        return settings.pat
+    said = ", ".join(f"{key}={value}" for key, value in settings.pat_settings.items() if value not in (None, 0.0))
+    return f"{settings.pat} ({said})"
+
+
+def joint_bound(plan: Plan, store: FeatureStore, share: float = 0.1) -> Scored:
+    """Fit multinomial logistic regression on all frozen features at once.
+
+    The strength of its regularisation is chosen on a held-out tenth of the training samples.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import train_test_split
+
+    engine = Engine(plan.backbone, plan.pat, HEADS.load("ncm")().build(0), store=store, progress=Printer())
+    train, test = (store.features(engine.encoder, part).numpy() for part in (plan.dataset.train, plan.dataset.test))
+    labels, wanted = plan.dataset.train.labels, plan.dataset.test.labels
+    mean, std = train.mean(axis=0), train.std(axis=0) + 1e-6
+    train, test = (train - mean) / std, (test - mean) / std
+    fit, held, fit_labels, held_labels = train_test_split(
+        train, labels, test_size=share, stratify=labels, random_state=0
+    )
+    best = max((0.001, 0.003, 0.01), key=lambda c: LogisticRegression(C=c, max_iter=200).fit(fit, fit_labels).score(held, held_labels))
+    model = LogisticRegression(C=best, max_iter=300).fit(train, labels)
+    accuracy = float((model.predict(test) == wanted).mean())
+    return Scored(f"joint logistic regression on frozen features (C={best:g})", 0, None, accuracy, None, None, 0, 0)
+
+
+def table(rows: Sequence[Scored]) -> str:
+    """Return the rows as Markdown: mean and half of the 95 % Student-t interval over the seeds that were run."""
+    lines = []
+    for name in dict.fromkeys(row.row for row in rows):
+        mine = [row for row in rows if row.row == name]
+        by_seed = ", ".join(f"{row.seed}: {100 * row.a_last:.2f}" for row in mine if row.seed)
+        lines.append(
+            (
+                name,
+                _spread([row.a_bar for row in mine]),
+                _spread([row.a_last for row in mine]),
+                by_seed or "-",
+                _spread([row.forgetting for row in mine]),
+                _spread([row.cdr for row in mine]),
+                f"{mine[0].trained:,}",
+                f"{mine[0].stored:,}",
+            )
+        )
+    return markdown(HEADER, lines)
+
+
+def _spread(values: Sequence[float | None]) -> str:
+    known = [100 * value for value in values if value is not None]
+    if not known:
+        return "-"
+    found = interval(known)
+    half = "" if found.half_width is None else f" ± {found.half_width:.2f}"
+    return f"{found.mean:.2f}{half}"
+
+
+def gap_closed(rows: Sequence[Scored], row: str, base: str) -> float | None:
+    """Return the share of the way from ``base`` to the joint bound that ``row`` goes, in A_last."""
+    joint = [r.a_last for r in rows if r.row.startswith("joint")]
+    mine, low = ([r.a_last for r in rows if r.row == name] for name in (row, base))
+    if not (joint and mine and low):
+        return None
+    return float((np.mean(mine) - np.mean(low)) / (joint[0] - np.mean(low)))
+
+
+def _plan(args: argparse.Namespace, pat: str, pat_settings: dict[str, Any]) -> Plan:
+    tuned = {"epochs": args.epochs, "lr": args.lr}
+    settings = RunSettings.parse(
+        {
+            "benchmark": "split-cifar100",
+            "data_root": args.data_root,
+            "backbone": args.backbone,
+            "weights": args.weights,
+            "pat": pat,
+            "pat_settings": pat_settings,
+            "activations": bool(pat_settings),
+            "tuning": tuned,
+            "head": "ipt",
+            "seeds": tuple(int(seed) for seed in args.seeds.split(",")),
+        },
+        "the study",
+    )
+    return prepare(settings)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the study and write cifar100.md and cifar100.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-root", required=True)
+    parser.add_argument("--backbone", default="timm:vit_tiny_patch16_224")
+    parser.add_argument("--weights", default=None)
+    parser.add_argument("--seeds", default="1993,1994,1995")
+    parser.add_argument("--vpt-seeds", default=None, help="seeds of the prompted rows, if fewer")
+    parser.add_argument("--vpt-layers", default="all", help="blocks that get prompts")
+    parser.add_argument("--vpt-length", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--lr", type=float, default=5e-3)
+    parser.add_argument("--store", type=Path, default=None)
+    parser.add_argument("--out", type=Path, required=True, help="checkpoints, cifar100.md and cifar100.json")
+    args = parser.parse_args(argv)
+    store = FeatureStore(args.store or store_folder())
+    rows: list[Scored] = []
+    frozen = _plan(args, "frozen", {})
+    for seed in frozen.settings.seeds:
+        rows += run_heads(frozen, seed, args.out, store)
+        _write(args, rows)
+    rows.append(joint_bound(frozen, store))
+    _write(args, rows)
+    vpt = _plan(args, "vpt", {"depth": "deep", "length": args.vpt_length, "layers": args.vpt_layers})
+    for seed in map(int, (args.vpt_seeds or args.seeds).split(",")):
+        rows += run_heads(vpt, seed, args.out, store)
+        _write(args, rows)
+
+
+def _write(args: argparse.Namespace, rows: Sequence[Scored]) -> None:
+    write_json(args.out / "cifar100.json", [vars(row) for row in rows])
+    text = table(rows)
+    closed = gap_closed(rows, "frozen + ipt", "frozen + ncm")
+    if closed is not None:
+        text += f"\nfrozen + ipt closes {100 * closed:.1f} % of the gap in A_last from NCM to the joint bound.\n"
+    write_text(args.out / "cifar100.md", text)
+    print(text, flush=True)
+
+
+def features_of(plan: Plan, store: FeatureStore) -> tuple[Tensor, Tensor]:
+    """Return the frozen training features and labels of a plan, for studies on held-out training data."""
+    engine = Engine(plan.backbone, plan.pat, HEADS.load("ncm")().build(0), store=store)
+    return store.features(engine.encoder, plan.dataset.train), torch.from_numpy(plan.dataset.train.labels)
+
+
+if __name__ == "__main__":
+    main()
