@@ -38,7 +38,7 @@ def sdc(points: Tensor, old: Tensor, new: Tensor, sigma: float | None = None) ->
     if not len(points):
         return torch.zeros_like(points)
     before, shifts = old.double(), new.double() - old.double()
-    blocks = [_squares(block.double(), before) for block in points.split(_ROWS)]
+    blocks = [_squares(block.double(), before) for block in torch.split(points, _ROWS)]
     if sigma is None:
         nearest = torch.cat([block.min(dim=1).values for block in blocks]).sqrt()
         sigma = float(nearest.median())

@@ -144,7 +144,9 @@ class IptHead:
                 batch, targets = torch.cat([batch, unit(old)]), torch.cat([targets, old_columns])
                 weights = torch.cat([weights, torch.full((len(old),), scale * weight / len(old))])
             loss, gradient = cosine_loss(batch, category.value, targets, weights, own.tau)
-            require_finite(loss + own.similarity_weight * similarity, f"experience {int(self.experience_)}, {where}", "ipt")
+            require_finite(
+                loss + own.similarity_weight * similarity, f"experience {int(self.experience_)}, {where}", "ipt"
+            )
             category.step(gradient, lr, own.momentum)
         return category.value, tuned.value * length
 

@@ -73,7 +73,7 @@ def unit(points: Tensor) -> Tensor:
 
 def copy_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Copy tensors, so that neither side sees what the other does next and memory is aligned as in a fresh tensor."""
-    return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+    return {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
 
 
 def take_state(state: dict[str, Tensor], names: tuple[str, ...], head: str) -> dict[str, Tensor]:

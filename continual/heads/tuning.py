@@ -109,7 +109,7 @@ def steps(
     total = schedule.epochs * math.ceil(count / schedule.batch_size)
     done = 0
     for epoch in range(schedule.epochs):
-        for number, rows in enumerate(torch.randperm(count, generator=generator).split(schedule.batch_size)):
+        for number, rows in enumerate(torch.split(torch.randperm(count, generator=generator), schedule.batch_size)):
             rate = schedule.lr
             if schedule.decay:
                 rate *= 0.5 + 0.5 * math.cos(math.pi * done / total)
