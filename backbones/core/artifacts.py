@@ -23,23 +23,25 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         FrostlineError: the folder cannot be written to or the disk is full.
     """
-    temporary: str | None = None
+    temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        temporary = Path(name)
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        temporary.chmod(0o644)
+        temporary.replace(path)
     except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
         raise FrostlineError(
             f"cannot write {path}: {error.strerror or error}. Free some space or pass another folder; "
             "what was written before is kept."
         ) from error
+    finally:  # also when Ctrl-C comes in the middle
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -54,7 +56,13 @@ def write_json(path: Path, value: Any) -> None:
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write named tensors and string metadata as one safetensors file, atomically."""
-    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    ready: dict[str, torch.Tensor] = {}
+    held: set[int] = set()
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        memory = own.untyped_storage().data_ptr()
+        ready[name] = own.clone() if memory in held else own  # the format refuses tensors that share memory
+        held.add(memory)
     write_bytes(path, dump_tensors(ready, dict(metadata or {})))
 
 
@@ -82,7 +90,8 @@ def digest_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         state.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        state.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        # as_strided: a single element counts as contiguous with any stride, and view does not take every one
+        state.update(tensor.as_strided((tensor.numel(),), (1,)).view(torch.uint8).numpy().data)
     return state.hexdigest()
 
 

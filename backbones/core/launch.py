@@ -20,6 +20,8 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
+        if device.type == "meta":
+            raise RuntimeError("it holds shapes without values")
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise FrostlineError(
             f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); pass cpu or auto."
@@ -30,7 +32,7 @@ def pick_device(name: str) -> torch.device:
 def native_bf16(device: torch.device) -> bool:
     """Tell whether ``device`` multiplies bf16 natively; emulation is several times slower than fp32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return False
     try:

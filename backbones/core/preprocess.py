@@ -49,6 +49,8 @@ class Preprocessing:
             raise FrostlineError(
                 f"preprocessing: size {self.size} must be at least 1 and crop_share {self.crop_share} in (0, 1]."
             )
+        if not all(value > 0 for value in self.std):
+            raise FrostlineError(f"preprocessing: std {self.std} must be above 0 in every channel.")
 
     def described(self) -> dict[str, Any]:
         """Return all settings, for reports and keys."""
@@ -63,13 +65,18 @@ class Preprocessing:
 
         Args:
             images: uint8 arrays of shape (height, width, 3), RGB; sizes may differ.
+
+        Raises:
+            FrostlineError: an array of another type or shape.
         """
-        shapes = {image.shape for image in images}
+        shapes = {_shape(image) for image in images}
         if len(shapes) == 1:
             pixels = self._resize(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2))
-        else:
-            single = [torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None] for image in images]
+        elif shapes:
+            single = [torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] for image in images]
             pixels = torch.cat([self._resize(image) for image in single])
+        else:
+            pixels = torch.empty(0, 3, self.size, self.size)
         mean, std = (torch.tensor(row).view(1, 3, 1, 1) * 255 for row in (self.mean, self.std))
         # Contiguous: a convolution of another memory layout sums in another order, and bits must not depend on that.
         return ((pixels.float() - mean) / std).contiguous()
@@ -85,3 +92,11 @@ class Preprocessing:
             pixels = interpolate(pixels, size=target, mode=self.interpolation, antialias=True, align_corners=False)
         top, left = ((side - self.size) // 2 for side in pixels.shape[-2:])
         return pixels[..., top : top + self.size, left : left + self.size]
+
+
+def _shape(image: NDArray[np.uint8]) -> tuple[int, ...]:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
+        raise FrostlineError(
+            f"an image is a {image.dtype} array of shape {image.shape}; it must be uint8 of shape (height, width, 3)."
+        )
+    return image.shape

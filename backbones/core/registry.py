@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from operator import attrgetter
 from typing import Any
 
 from backbones.core.errors import FrostlineError, unknown
@@ -24,14 +25,14 @@ class Entry:
     origin: str
 
     def load(self) -> Any:
-        """Import the object; raises FrostlineError if the target does not exist."""
-        module, _, attribute = self.target.partition(":")
+        """Import the object; raises FrostlineError if the target does not exist or its module fails."""
+        module, _, attribute = self.target.partition("[")[0].strip().partition(":")
         try:
-            return getattr(import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
+            return attrgetter(attribute)(import_module(module))
+        except Exception as error:  # a guest's module may fail in any way while it is imported
             raise FrostlineError(
-                f"{self.name!r} is registered by {self.origin} as {self.target!r}, which cannot be imported: {error}. "
-                f"Mend or uninstall {self.origin}."
+                f"{self.name!r} is registered by {self.origin} as {self.target!r}, which cannot be imported: "
+                f"{type(error).__name__}: {error}. Mend or uninstall {self.origin}."
             ) from error
 
 

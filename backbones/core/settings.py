@@ -36,12 +36,24 @@ class Settings(BaseModel):
 def _explain(cls: type[Settings], item: Any) -> str:
     path = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
-        names = list(cls.model_fields)
+        names = _keys_beside(cls, item["loc"])
         close = nearest(path, names)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         return f"unknown key {path!r}.{hint} Known keys: {', '.join(names) or 'none'}."
     rule = item["msg"].removeprefix("Value error, ")
     return f"{path or 'value'} = {item['input']!r}: {rule[:1].lower() + rule[1:]}."
+
+
+def _keys_beside(cls: type[Settings], loc: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that could stand where ``loc`` points to, written from the top."""
+    holder: Any = cls
+    for part in loc[:-1]:
+        field = holder.model_fields.get(part) if isinstance(part, str) else None
+        holder = field.annotation if field is not None else None
+        if not (isinstance(holder, type) and issubclass(holder, BaseModel)):
+            return []
+    before = "".join(f"{part}." for part in loc[:-1])
+    return [before + name for name in holder.model_fields]
 
 
 def parse_pairs(pairs: list[str], where: str) -> dict[str, str]:
