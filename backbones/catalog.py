@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,6 +114,7 @@ def timm_model(name: str, options: LoadOptions) -> Backbone:
     from timm.data import resolve_model_data_config
 
     from backbones.core.preprocess import Preprocessing
+    from backbones.hub import fetch
     from backbones.vit import from_timm
     from backbones.weightfiles import fit, read_weights
 
@@ -129,7 +129,10 @@ def timm_model(name: str, options: LoadOptions) -> Backbone:
         module = timm.create_model(model, pretrained=False, num_classes=0, **extra)
         notes = fit(module, read_weights(options.weights), options.weights)
     else:
-        module = fetch(name, lambda: timm.create_model(model, pretrained=True, num_classes=0, **extra))
+        repository = timm.get_pretrained_cfg(model, allow_unregistered=False)
+        hub_id = str(getattr(repository, "hf_hub_id", "") or "")
+        hub_id = hub_id if not hub_id.endswith("/") else f"{hub_id}{repository.architecture}.{repository.tag}"
+        module = fetch(name, lambda: timm.create_model(model, pretrained=True, num_classes=0, **extra), hub_id)
     data = resolve_model_data_config(module)
     kernel = "bilinear" if data["interpolation"] == "bilinear" else "bicubic"
     usual = Preprocessing(
@@ -144,6 +147,7 @@ def transformers_model(name: str, options: LoadOptions) -> Backbone:
     from transformers.image_processing_utils import ImageProcessingMixin
 
     from backbones.core.preprocess import Preprocessing
+    from backbones.hub import fetch
     from backbones.vit import from_transformers
 
     if options.weights is not None:
@@ -153,7 +157,7 @@ def transformers_model(name: str, options: LoadOptions) -> Backbone:
         )
     target = name.removeprefix("hf:")
     module, info = fetch(
-        name, lambda: AutoModel.from_pretrained(target, use_safetensors=True, output_loading_info=True)
+        name, lambda: AutoModel.from_pretrained(target, use_safetensors=True, output_loading_info=True), target
     )
     if getattr(module, "pooler", None) is not None:
         module.pooler = None  # unused, and random where the checkpoint has none
@@ -173,55 +177,3 @@ def transformers_model(name: str, options: LoadOptions) -> Backbone:
     mean, std = (tuple(processor.get(key) or (0.5, 0.5, 0.5)) for key in ("image_mean", "image_std"))
     usual = Preprocessing(int(getattr(module.config, "image_size", 224)), "direct", 0.875, "bicubic", mean, std)
     return from_transformers(module, name, options.adjust(usual), notes)
-
-
-@contextmanager
-def _offline_if_unreachable() -> Iterator[None]:
-    """Tell the hub client to use its cache only while the hub cannot be reached: its own retries take a minute."""
-    import socket
-    from urllib.parse import urlsplit
-
-    from huggingface_hub import constants
-
-    hub = urlsplit(constants.ENDPOINT)
-    offline = bool(constants.HF_HUB_OFFLINE)
-    try:
-        if not offline:
-            port = hub.port or (443 if hub.scheme == "https" else 80)
-            socket.create_connection((hub.hostname or "", port), timeout=5).close()
-    except OSError:
-        constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = offline
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers from printing a report of what it loaded; what matters is checked and said by us."""
-    import logging
-
-    logger = logging.getLogger("transformers.modeling_utils")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-def fetch(name: str, make: Callable[[], Any]) -> Any:
-    """Run a loader that may need the network and turn its failures into one sentence on what to pass instead."""
-    try:
-        with _offline_if_unreachable(), _quiet():
-            return make()
-    except FrostlineError:
-        raise
-    except Exception as error:  # hubs fail with many kinds of exceptions, none of them ours
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise FrostlineError(
-            f"cannot load the weights of {name!r}: {reason}. Without a network pass --weights FILE.safetensors (timm:), "
-            "a folder with config.json and model.safetensors, or --backbone bundled:vit-micro; "
-            "HF_ENDPOINT names a mirror and HF_HOME a filled cache."
-        ) from error

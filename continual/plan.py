@@ -111,7 +111,9 @@ def prepare(settings: RunSettings, progress: Progress = silent) -> Plan:
     dataset = benchmark.load(data_root=resolved.data_root, download=resolved.download, progress=progress)
     reference = HEADS.load(REFERENCE).parse({}, f"head {REFERENCE!r}")
     wanted = resolved.reference and reference != head
-    return Plan(resolved, dataset, backbone, pat, head, {"NCM": reference} if wanted else {})
+    plan = Plan(resolved, dataset, backbone, pat, head, {"NCM": reference} if wanted else {})
+    plan.stream(resolved.seeds[0])  # refuses sizes and shots that do not fit the data before a run folder is made
+    return plan
 
 
 @dataclass(frozen=True)
