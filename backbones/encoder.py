@@ -26,7 +26,7 @@ class Resume(Settings):
     """Settings of the delta that enters a backbone at a block: nothing to choose."""
 
 
-class _Reached(Exception):
+class _Reached(Exception):  # noqa: N818 (no error: the way out of a forward pass)
     """Carries the activations out of a forward pass that need not go on."""
 
     def __init__(self, tokens: Tensor) -> None:

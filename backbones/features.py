@@ -81,7 +81,7 @@ class FeatureStore:
             return encoder.features([samples[i] for i in indices])
 
         self._fill(encoder, None, table, digests, missing, compute, progress, phase)
-        if encoder.chunk != chunk:  # memory ran out on the way: what is stored so far has the bits of another chunk size
+        if encoder.chunk != chunk:  # memory ran out on the way: what is stored has the bits of another chunk size
             return self._features(encoder, samples, progress, phase, first)
         places = [table.rows[d] for d in digests]
         flat = torch.cat(table.held) if table.held else torch.empty(0, encoder.backbone.width)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +80,7 @@ def fit(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> tuple[str,
     kept = {k: v for k, v in tensors.items() if k not in head}
     position = kept.get("pos_embed")
     if position is not None and "pos_embed" in wanted and position.shape != wanted["pos_embed"].shape:
-        grid = module.get_submodule("patch_embed").grid_size
+        grid: tuple[int, int] = cast(Any, module.get_submodule("patch_embed")).grid_size
         prefix = wanted["pos_embed"].shape[1] - int(grid[0]) * int(grid[1])
         if position.shape[-1] == wanted["pos_embed"].shape[-1]:
             kept["pos_embed"] = resample_abs_pos_embed(position, list(grid), num_prefix_tokens=prefix)

@@ -146,7 +146,9 @@ class Engine:
         began, forwards = len(self.encoder.notes), self.encoder.forwards
         noted = len(self.store.notes)
         self._seconds = {}
-        extra, losses, notes = 0.0, [], []
+        extra = 0.0
+        losses: list[float] = []
+        notes: list[str] = []
         if self.delta.parameter_count and (experience.index == 0 or self.schedule == "every"):
             tuned, old = self._tune(stream, experience)
             extra, losses, notes = tuned

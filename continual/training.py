@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from backbones.core.errors import FrostlineError
 from backbones.core.launch import is_out_of_memory
-from backbones.core.samples import Progress, silent
+from backbones.core.samples import Progress, Samples, silent
 from backbones.core.seed import derive, torch_generator
 from backbones.encoder import Encoder, autocast
 from continual.settings import Tuning
@@ -194,6 +193,6 @@ def _epoch(trainer: _Trainer, epoch: int, fetch: Fetch, forward: Forward, told: 
     return total / count
 
 
-def images_of(encoder: Encoder, samples: Sequence[np.ndarray]) -> Fetch:  # type: ignore[type-arg]
+def images_of(encoder: Encoder, samples: Samples) -> Fetch:
     """Return the fetch that preprocesses raw inputs."""
     return lambda rows: encoder.backbone.preprocessing([samples[i] for i in rows])

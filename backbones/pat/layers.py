@@ -23,7 +23,9 @@ def pick_layers(words: str, depth: int) -> list[int]:
     for part in words.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
         if match is None:
-            raise FrostlineError(f"layers {words!r}: {part!r} is neither a layer nor a range; write 6-11, 0,2,4 or all.")
+            raise FrostlineError(
+                f"layers {words!r}: {part!r} is neither a layer nor a range; write 6-11, 0,2,4 or all."
+            )
         first, last = int(match[1]), int(match[2] or match[1])
         if first > last or last >= depth:
             raise FrostlineError(

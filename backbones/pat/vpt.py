@@ -102,7 +102,7 @@ class VptDelta(Delta):
 
 
 def _linear(inner: int, width: int, generator: torch.Generator) -> nn.Linear:
-    layer = nn.utils.skip_init(nn.Linear, inner, width)
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inner, width)
     with torch.no_grad():
         layer.weight.normal_(0.0, math.sqrt(2.0 / width), generator=generator)  # Kaiming, fan-out
         layer.bias.zero_()
