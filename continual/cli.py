@@ -18,9 +18,7 @@ from backbones.core.registry import Registry
 if TYPE_CHECKING:
     from continual.settings import RunSettings
 
-app = typer.Typer(
-    add_completion=False, no_args_is_help=False, rich_markup_mode="rich", pretty_exceptions_enable=False
-)
+app = typer.Typer(add_completion=False, no_args_is_help=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
 DATA, MODEL, HEAD, STREAM, FOLDER = "Data", "Backbone and PAT", "Head", "Stream", "Run"
 LISTS = ("backbones", "pats", "heads", "benchmarks")
@@ -46,14 +44,20 @@ def run(
     image_size: Annotated[int | None, _option("side of the input in pixels", MODEL)] = None,
     preprocessing: Annotated[str | None, _option("direct or crop", MODEL)] = None,
     pat: Annotated[str | None, _option("what is tuned on the backbone, see --list pats", MODEL)] = None,
-    pat_set: Annotated[list[str] | None, _option("a setting of the PAT, key=value; repeatable", MODEL, "--pat-set")] = None,
+    pat_set: Annotated[
+        list[str] | None, _option("a setting of the PAT, key=value; repeatable", MODEL, "--pat-set")
+    ] = None,
     pat_schedule: Annotated[str | None, _option("train the PAT on the first experience or on every one", MODEL)] = None,
     tune_set: Annotated[list[str] | None, _option("a setting of its training, key=value", MODEL, "--tune-set")] = None,
     activations: Annotated[bool | None, _option("keep activations below the PAT on disk", MODEL)] = None,
     head: Annotated[str | None, _option("classifier on the features, see --list heads", HEAD)] = None,
     ipt: Annotated[bool, _option("short for --head ipt", HEAD, "--ipt")] = False,
-    head_set: Annotated[list[str] | None, _option("a setting of the head, key=value; repeatable", HEAD, "--head-set")] = None,
-    init_classes: Annotated[int | None, _option("classes of the first experience (0: as the increment)", STREAM)] = None,
+    head_set: Annotated[
+        list[str] | None, _option("a setting of the head, key=value; repeatable", HEAD, "--head-set")
+    ] = None,
+    init_classes: Annotated[
+        int | None, _option("classes of the first experience (0: as the increment)", STREAM)
+    ] = None,
     increment: Annotated[int | None, _option("classes of each later experience", STREAM)] = None,
     increments: Annotated[str | None, _option("explicit sizes, such as 10,5,5", STREAM)] = None,
     order: Annotated[str | None, _option("seed (what peers use) or alphabetical", STREAM)] = None,
@@ -117,7 +121,9 @@ def _numbers(option: str, text: str) -> tuple[int, ...]:
         raise FrostlineError(f"{option} {text!r}: write whole numbers separated by commas, such as 10,5,5.") from None
 
 
-def _execute(settings: RunSettings, out: Path | None, resume: Path | None, store: Path | None, *, dry_run: bool) -> None:
+def _execute(
+    settings: RunSettings, out: Path | None, resume: Path | None, store: Path | None, *, dry_run: bool
+) -> None:
     from backbones.features import FeatureStore, store_folder
     from continual import cli_view as view
     from continual.plan import estimate, prepare, resolve
@@ -137,8 +143,8 @@ def _execute(settings: RunSettings, out: Path | None, resume: Path | None, store
         run_ = Run(plan, folder, FeatureStore(store or store_folder()), screen.progress)
         run_.begin(resumed=resume is not None)
         with _stoppable(folder):
-            for seed, step, report in run_.steps():
-                screen.step(seed, step, report)
+            for seed, step, so_far in run_.steps():
+                screen.step(seed, step, so_far)
             report = run_.finish()
     view.show_report(report, folder)
 

@@ -172,7 +172,9 @@ def show_report(report: Report, folder: Path) -> None:
     for row in table_rows(report):
         table.add_row(*row)
     console.print(table, highlight=False)
-    console.print(f"report, plots and artefact: {folder} (page: {folder / 'report.html'})", highlight=False, soft_wrap=True)
+    console.print(
+        f"report, plots and artefact: {folder} (page: {folder / 'report.html'})", highlight=False, soft_wrap=True
+    )
 
 
 def show_predictions(images: Sequence[Path], found: list[list[tuple[str, float]]], *, as_json: bool) -> None:
