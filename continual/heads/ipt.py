@@ -22,6 +22,7 @@ balance=False, average=False, replay_weight="index", epochs=30, lr=0.05, decay=F
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
 import torch
@@ -56,7 +57,7 @@ class Ipt(Settings):
     )
     average: bool = Field(True, description="divide the cross-entropies by 1 + w, so that w does not raise the step")
     replay_size: int = Field(256, ge=1, description="old example prototypes replayed in each step")
-    noise: float = Field(0.8, ge=0, description="spread around replayed prototypes, as a multiple of the class's own")
+    noise: float = Field(1.0, ge=0, description="spread around replayed prototypes, as a multiple of the class's own")
     balance: bool = Field(True, description="replay a prototype as often as its share of the class; else all alike")
     settle: bool = Field(True, description="after tuning, move each example to the mean of the features it wins")
     epochs: int = Field(10, ge=0, description="passes over the current data")
@@ -72,6 +73,15 @@ class Ipt(Settings):
     def schedule(self) -> Schedule:
         """Return what the loop needs."""
         return Schedule(self.epochs, self.batch_size, self.lr, self.momentum, self.decay)
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """The current data in the metric: directions (n, width), columns (n,), rows picked as first examples (m,)."""
+
+    directions: Tensor
+    columns: Tensor
+    picked: Tensor
 
 
 class IptHead:
@@ -101,46 +111,40 @@ class IptHead:
         classes, columns = extend(self.classes_, labels)
         features = features.detach().float()
         generator = torch_generator(self.seed, "ipt", int(self.experience_))
-        self.metric_.observe(features, columns - seen)
+        metric = self.metric_.observed(features, columns - seen)
         means = class_means(features, columns - seen, len(classes) - seen).float()
-        start = self.metric_.to(torch.cat([self.category_, means]) if seen else means)
-        points = self.metric_.to(features)
+        start = metric.to(torch.cat([self.category_, means]) if seen else means)
+        points = metric.to(features)
         picked = first_examples(columns, self.settings.prototypes, generator)
-        category, examples = self._tune(points, columns, start, points[picked], columns[picked], generator, progress)
+        batch = _Sample(unit(points), columns, picked)
+        category, turned = self._tune(batch, start, metric, generator, progress)
+        examples = turned * points[picked].norm(dim=1, keepdim=True)
         # Tuning turns category prototypes; each keeps the length of its class mean, so a later metric may move it.
-        self.category_ = self.metric_.fro(category * start.norm(dim=1, keepdim=True))
+        self.category_ = metric.fro(category * start.norm(dim=1, keepdim=True))
         fresh = condense(points, columns, examples, columns[picked], self.settings.settle)
-        self.bank_.add(fresh, self.metric_.fro)
-        self.classes_ = classes
+        self.bank_.add(fresh, metric.fro)
+        self.classes_, self.metric_ = classes, metric
+        self._tuned = category.numel() + examples.numel()
         self.experience_ = self.experience_ + 1
         return self
 
     def _tune(
-        self,
-        points: Tensor,
-        columns: Tensor,
-        start: Tensor,
-        examples: Tensor,
-        owners: Tensor,
-        generator: torch.Generator,
-        progress: Progress,
+        self, sample: _Sample, start: Tensor, metric: Metric, generator: torch.Generator, progress: Progress
     ) -> tuple[Tensor, Tensor]:
-        """Descend the loss; everything is in the metric. Returns category and example prototypes."""
-        own = self.settings
-        category, tuned = Descent(start), Descent(examples)
-        length = examples.norm(dim=1, keepdim=True)
-        self._tuned = start.numel() + examples.numel()
-        seen, directions = len(self.classes_), unit(points)
+        """Descend the loss in the metric; returns directions of category and example prototypes."""
+        own, seen = self.settings, len(self.classes_)
+        category, tuned = Descent(start), Descent(sample.directions[sample.picked])
+        owners = sample.columns[sample.picked]
         weight = self._weight(len(start) - seen)
         scale = 1 / (1 + weight) if own.average else 1.0
-        draws = self.bank_.sampler(own.balance) if seen and weight else None
-        for rows, lr, where in steps(len(points), own.schedule(), generator, progress, "IPT"):
-            batch, targets = directions[rows], columns[rows]
+        draw = self.bank_.sampler(own.balance) if weight else None
+        for rows, lr, where in steps(len(sample.columns), own.schedule(), generator, progress, "IPT"):
+            batch, targets = sample.directions[rows], sample.columns[rows]
             similarity, pull = maximum_similarity_loss(batch, targets, tuned.value, owners)
             tuned.step(own.similarity_weight * pull, lr, own.momentum)
             weights = torch.full((len(rows),), scale / len(rows))
-            if draws is not None:
-                old, old_columns = draws(own.replay_size, own.noise, generator, self.metric_.to)
+            if draw is not None:
+                old, old_columns = draw(own.replay_size, own.noise, generator, metric.to)
                 batch, targets = torch.cat([batch, unit(old)]), torch.cat([targets, old_columns])
                 weights = torch.cat([weights, torch.full((len(old),), scale * weight / len(old))])
             loss, gradient = cosine_loss(batch, category.value, targets, weights, own.tau)
@@ -148,7 +152,7 @@ class IptHead:
                 loss + own.similarity_weight * similarity, f"experience {int(self.experience_)}, {where}", "ipt"
             )
             category.step(gradient, lr, own.momentum)
-        return category.value, tuned.value * length
+        return category.value, tuned.value
 
     def _weight(self, fresh: int) -> float:
         """Weight of replay when ``fresh`` classes arrive; 0 in the first experience."""

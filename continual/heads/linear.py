@@ -129,13 +129,12 @@ class TrainedHead:
         classes, columns = extend(self.classes_, labels)
         features = features.detach().float()
         generator = torch_generator(self.seed, self.name, int(self.experience_))
-        self.metric_.observe(features, columns - seen)
-        inputs = self.rule.inputs(self.metric_.to(features))
+        metric = self.metric_.observed(features, columns - seen)
+        inputs = self.rule.inputs(metric.to(features))
         rows = self.rule.fresh(len(classes) - seen, features.shape[1], generator)
         rows = torch.cat([self.weight_, rows]) if seen else rows
         start = seen if own.mask == "new" else 0
         trained, columns = rows[start:].clone(), columns - start
-        self._tuned = trained.numel()
         speed = torch.zeros_like(trained)
         for batch, lr, where in steps(len(inputs), own.schedule(), generator, progress, self.name):
             weights = torch.full((len(batch),), 1 / len(batch))
@@ -145,6 +144,7 @@ class TrainedHead:
             trained = trained - lr * speed
         self.weight_ = torch.cat([rows[:start], trained])
         self.classes_, self.experience_ = classes, self.experience_ + 1
+        self.metric_, self._tuned = metric, trained.numel()
         return self
 
     def scores(self, features: Tensor) -> Tensor:

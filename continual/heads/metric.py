@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import Literal
 
 import torch
@@ -39,11 +40,13 @@ class Metric:
         self.degrees = torch.zeros((), dtype=torch.int64)
         self.into = self.back = torch.empty(0, 0, dtype=torch.float64)
 
-    def observe(self, features: Tensor, positions: Tensor) -> None:
-        """Take in one experience: features (n, width) and the position of each row's class, int64 (n,)."""
-        _OBSERVE[self.kind](self, features.double(), positions)
-        self.count = self.count + len(features)
-        self._solve()
+    def observed(self, features: Tensor, positions: Tensor) -> Metric:
+        """Return the metric after one experience: features (n, width), position of each row's class int64 (n,)."""
+        after = copy(self)
+        _OBSERVE[self.kind](after, features.double(), positions)
+        after.count = self.count + len(features)
+        after._solve()
+        return after
 
     def to(self, points: Tensor) -> Tensor:
         """Map points of feature space into the metric; the dtype is kept."""

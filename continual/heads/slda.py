@@ -45,7 +45,7 @@ class SldaHead:
         check_input(features, labels, self.classes_)
         seen = len(self.classes_)
         self.classes_, columns = extend(self.classes_, labels)
-        self.metric_.observe(features, columns - seen)
+        self.metric_ = self.metric_.observed(features, columns - seen)
         means = class_means(features, columns - seen, len(self.classes_) - seen).float()
         self.means_ = torch.cat([self.means_, means]) if seen else means
         return self
