@@ -21,7 +21,7 @@ from backbones.encoder import Encoder, entering
 from backbones.features import FeatureStore
 from backbones.pat.base import Pat
 from benchmarks.types import Experience, Stream
-from continual.drift import sdc
+from continual.drift import compensation
 from continual.heads.base import Head
 from continual.settings import Tuning
 from continual.training import Saver, images_of, tune
@@ -81,7 +81,7 @@ class Engine:
         schedule: ``"first"``: the delta learns on the first experience only; ``"every"``: on each, and stored
             prototypes are carried over by semantic-drift compensation (Yu et al., CVPR 2020).
         activations: whether what enters the lowest touched block is kept on disk.
-        sigma: see ``continual.drift.sdc``; in units of the mean distance from a prototype to its nearest sample.
+        sigma: width of the window of the compensation in feature space, None to find one (``continual.drift.sdc``).
         seed: of everything random.
         precision: see ``Encoder``.
         chunk: see ``Encoder``.
@@ -100,7 +100,7 @@ class Engine:
         tuning: Tuning | None = None,
         schedule: str = "first",
         activations: bool = False,
-        sigma: float = 0.3,
+        sigma: float | None = None,
         seed: int = 1993,
         precision: str = "auto",
         chunk: int | None = None,
@@ -215,7 +215,7 @@ class Engine:
 
     def _carry(self, old: Tensor, new: Tensor) -> None:
         for head in self.heads.values():
-            head.translate(lambda points: points + sdc(points, old, new, self.sigma))
+            head.translate(compensation(old, new, self.sigma))
 
     def _encode(self, samples: object, what: str, index: int) -> Tensor:
         with self._timed("features"):

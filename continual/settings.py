@@ -54,7 +54,7 @@ class RunSettings(Settings):
         pat_schedule: train the delta on the ``first`` experience only, or on ``every`` one.
         activations: keep what enters the lowest block that the PAT touches, on disk, so that the blocks below run once.
         tuning: how the delta is trained.
-        sigma: width of semantic-drift compensation in units of the mean distance between new features and prototypes.
+        sigma: width of the window of semantic-drift compensation in feature space, None to find one.
         head: registered name; head_settings: its settings.
         init_classes: classes of the first experience, None for the benchmark's, 0 for the increment.
         increment: classes of each later experience, None for the benchmark's.
@@ -80,7 +80,7 @@ class RunSettings(Settings):
     pat_schedule: Literal["first", "every"] = "first"
     activations: bool = False
     tuning: Tuning = Field(default_factory=Tuning)
-    sigma: float = Field(default=0.3, gt=0)
+    sigma: float | None = Field(default=None, gt=0)
     head: str = "ncm"
     head_settings: dict[str, Any] = Field(default_factory=dict)
     init_classes: int | None = Field(default=None, ge=0)
