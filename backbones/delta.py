@@ -68,18 +68,23 @@ class Delta(nn.Module):
     def reparam(self, site: Site, name: str, rule: nn.Module) -> None:
         """Replace the tensor ``name`` of ``site`` by ``rule(frozen tensor)``.
 
+        A delta that is refused here is taken off whole, so that the backbone is left as it was before.
+
         Raises:
             FrostlineError: the tensor does not exist or has a rule already (stack the PATs so that one composes both).
         """
         module = self._module(site)
         if parametrize.is_parametrized(module, name):
+            self.detach()
             raise FrostlineError(
                 f"{site.path}.{name} already has a rule; two rules on one tensor overlap: put one PAT there, or stack."
             )
         if not isinstance(getattr(module, name, None), Tensor):
+            self.detach()
             raise FrostlineError(f"{site.path} ({type(module).__name__}) has no tensor {name!r} to put a rule on.")
+        order = list(module._parameters)
         parametrize.register_parametrization(module, name, rule)
-        self._note(site, lambda: _unrule(module, name))
+        self._note(site, lambda: _unrule(module, name, order))
 
     def swap(self, site: Site, make: Callable[[nn.Module], nn.Module]) -> None:
         """Replace the module of ``site`` by ``make(module)``."""
@@ -126,6 +131,9 @@ class Delta(nn.Module):
         self._layers.append(site.layer if site.layer is not None else below)
 
 
-def _unrule(module: nn.Module, name: str) -> None:
+def _unrule(module: nn.Module, name: str, order: list[str]) -> None:
     with torch.no_grad():
         parametrize.remove_parametrizations(module, name, leave_parametrized=False)
+    for key in order:  # torch appends the tensor as the last one; optimizers and files know parameters by their order
+        if key in module._parameters:
+            module._parameters[key] = module._parameters.pop(key)
