@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
@@ -52,8 +52,10 @@ class Ipt(Settings):
     metric: Kind = Field("within", description="where cosines are taken: none, standard or within (see Metric)")
     shrinkage: float = Field(0.05, ge=0, le=1, description="least shrinkage of the within-class covariance")
     similarity_weight: float = Field(1.0, ge=0, description="lambda, weight of the maximum-similarity loss")
-    replay_weight: Weight | float = Field(
-        "classes", description="w: old classes per new class, index of the experience, or a constant"
+    replay_weight: Weight | Annotated[float, Field(ge=0)] = Field(
+        "classes",
+        union_mode="left_to_right",
+        description="w: old classes per new class, index of the experience, or a constant",
     )
     average: bool = Field(True, description="divide the cross-entropies by 1 + w, so that w does not raise the step")
     replay_size: int = Field(256, ge=1, description="old example prototypes replayed in each step")
