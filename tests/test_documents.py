@@ -1,0 +1,107 @@
+"""The documents tell the truth: their Python runs, their commands parse, their links lead somewhere."""
+
+import re
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from backbones import BACKBONES, PATS
+from benchmarks import BENCHMARKS
+from continual import HEADS
+from continual.cli import app, registry
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def blocks(text, language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_the_python_example_of_the_readme_learns(capsys):
+    (code,) = blocks(README, "python")
+    assert len(code.strip().splitlines()) <= 12
+    names = {}
+    exec(compile(code, "README.md", "exec"), names)
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert len(lines) == len(names["stream"].experiences) == 5
+    accuracy = [float(line.rpartition(" ")[2]) for line in lines]
+    for count, found in enumerate(accuracy, start=1):
+        assert 1.5 / (2 * count) < found <= 1  # guessing among the classes seen gives 1 / (2 * count)
+
+
+@pytest.fixture
+def guest(monkeypatch):
+    """The example package of CONTRIBUTING.md, importable as ``frost_shift``."""
+    code, check = blocks(CONTRIBUTING, "python")
+    module = types.ModuleType("frost_shift")
+    monkeypatch.setitem(sys.modules, "frost_shift", module)
+    exec(compile(code, "CONTRIBUTING.md", "exec"), module.__dict__)
+    return module, check
+
+
+def test_the_pat_of_the_contributing_page_meets_the_contract(guest):
+    _module, check = guest
+    exec(compile(check, "CONTRIBUTING.md", "exec"), {})
+
+
+def test_the_contract_notices_a_broken_version_of_that_pat(guest):
+    from backbones import check_pat
+    from backbones.testing import image_batch, tiny_vit
+
+    module, _check = guest
+
+    class Wrong(module.Shift):
+        def parameter_count(self, backbone):
+            return super().parameter_count(backbone) + 1
+
+    backbone = tiny_vit()
+    with pytest.raises(AssertionError, match="parameters were grown"):
+        check_pat(Wrong(), backbone, image_batch(backbone))
+
+
+def test_the_entry_point_of_the_contributing_page_is_one_that_is_read(guest):
+    import tomllib
+
+    module, _check = guest
+    (text,) = blocks(CONTRIBUTING, "toml")
+    ((group, names),) = tomllib.loads(text)["project"]["entry-points"].items()
+    assert group == PATS.group
+    ((_name, target),) = names.items()
+    package, _, attribute = target.partition(":")
+    assert package == module.__name__ and hasattr(module, attribute)
+
+
+def test_the_groups_of_the_contributing_table_are_those_of_the_registries():
+    named = set(re.findall(r"^\| \w+ \| `([a-z.]+)` \|", CONTRIBUTING, flags=re.MULTILINE))
+    assert named == {HEADS.group, BENCHMARKS.group, BACKBONES.group}
+
+
+@pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
+def test_links_lead_to_files(text):
+    links = re.findall(r"\]\(([^)#:]+)\)", text)
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def option_words(text):
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
+
+
+def test_every_option_in_the_readme_exists():
+    help_ = "".join(
+        CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "200"}).output
+        for command in ([], ["report"], ["predict"])
+    )
+    assert option_words(README) - option_words(help_) - {"--help"} == set()
+
+
+def test_the_readme_names_every_list_and_command():
+    for what in ("backbones", "pats", "heads", "benchmarks"):
+        assert f"`{what}`" in README or f"--list {what}" in README
+        assert registry(what).names()
+    for command in ("report", "predict"):
+        assert f"`cil-run {command} DIR" in README
