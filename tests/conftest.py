@@ -11,8 +11,8 @@ import pytest
 
 # Before torch is imported: one thread for each worker, here and in the processes that tests start. Tiny models gain
 # nothing from more, and workers that spin for the same cores lose a lot.
-for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 

@@ -16,6 +16,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ def measure(features: Tensor, experiences: int, everything: bool = False) -> Tim
     head, wall, cpu = settings.build(0), [], []
     classes = len(features)
     bounds = np.linspace(0, classes, experiences + 1).astype(int)
-    for start, end in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, end in pairwise(bounds):
         rows, labels = features[start:end].flatten(0, 1), torch.arange(start, end).repeat_interleave(features.shape[1])
         if everything:
             head.settings = settings.model_copy(update={"replay_size": max(1, len(head.bank_.owners))})
@@ -80,7 +81,8 @@ def render(timings: Sequence[Timing], shape: Sequence[int], threads: int) -> str
     lines = [
         "# Speed of IPT",
         "",
-        f"{shape[0] * shape[1]} features of width {shape[2]} over {shape[0]} classes, {threads} threads, default settings.",
+        f"{shape[0] * shape[1]} features of width {shape[2]} over {shape[0]} classes, {threads} threads, default "
+        "settings.",
         "Growth: last experiences over the first ones with replay (medians of five, CPU seconds). The baseline, in the",
         "same process, replays every stored prototype in each step.",
         "",

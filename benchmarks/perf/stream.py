@@ -1,8 +1,8 @@
 """How much the engine saves over encoding again: ``python -m benchmarks.perf.stream --data-root DIR --out DIR``.
 
-The naive side does what LAMDA-PILOT does for class means on a frozen backbone: no store; after every experience all seen
-test images are encoded again; fp32. Ours is the engine with an empty store, in the precision that ``auto`` picks. Both
-run in this process, on the same images, with the same chunks; every figure is a ratio.
+The naive side does what LAMDA-PILOT does for class means on a frozen backbone: no store; after every experience all
+seen test images are encoded again; fp32. Ours is the engine with an empty store, in the precision that ``auto`` picks.
+Both run in this process, on the same images, with the same chunks; every figure is a ratio.
 """
 
 from __future__ import annotations
@@ -120,7 +120,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     sizes = f"{len(plan.dataset.test)} test images, {args.shots or 'all'} training images per class"
     text = f"Backbone {args.backbone}, {args.benchmark} ({sizes}), {torch.get_num_threads()} threads.\n\n"
     text += markdown(("what", "value"), shown)
-    write_json(args.out / "stream.json", {k: v if isinstance(v, str) else float(np.round(v, 4)) for k, v in found.items()})
+    write_json(
+        args.out / "stream.json", {k: v if isinstance(v, str) else float(np.round(v, 4)) for k, v in found.items()}
+    )
     write_text(args.out / "stream.md", text)
     print(text)
 

@@ -133,7 +133,10 @@ def joint_bound(plan: Plan, store: FeatureStore, share: float = 0.1) -> Scored:
     fit, held, fit_labels, held_labels = train_test_split(
         train, labels, test_size=share, stratify=labels, random_state=0
     )
-    best = max((0.001, 0.003, 0.01), key=lambda c: LogisticRegression(C=c, max_iter=200).fit(fit, fit_labels).score(held, held_labels))
+    best = max(
+        (0.001, 0.003, 0.01),
+        key=lambda c: LogisticRegression(C=c, max_iter=200).fit(fit, fit_labels).score(held, held_labels),
+    )
     model = LogisticRegression(C=best, max_iter=300).fit(train, labels)
     accuracy = float((model.predict(test) == wanted).mean())
     return Scored(f"joint logistic regression on frozen features (C={best:g})", 0, None, accuracy, None, None, 0, 0)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from backbones.core.preprocess import Preprocessing
 from backbones.encoder import Encoder
 from backbones.features import FeatureStore
@@ -103,7 +104,9 @@ def test_a_changed_weight_delta_transform_precision_or_file_is_never_served_stal
     assert encoder.key() != Encoder(encoder.backbone, precision="bf16", chunk=4).key()
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-40], lambda b: b[:100] + bytes([b[100] ^ 1]) + b[101:], lambda b: b""])
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:-40], lambda b: b[:100] + bytes([b[100] ^ 1]) + b[101:], lambda b: b""]
+)
 def test_a_truncated_or_corrupt_entry_is_removed_and_computed_again(tmp_path, encoder, damage):
     images = Images()
     first = FeatureStore(tmp_path).features(encoder, images)

@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+from tiny_runs import write_image_folders, write_tiny_backbone
+
 from continual.cli import main
 from continual.report import read_report
-from tiny_runs import write_image_folders, write_tiny_backbone
 
 ENTRY = Path(sys.executable).with_name("cil-run")
 

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from tiny_runs import write_image_folders, write_tiny_backbone
+
 from backbones.core.errors import FrostlineError
 from backbones.features import FeatureStore
 from benchmarks.folders import read_folders
@@ -14,7 +16,6 @@ from continual.plan import prepare
 from continual.report import read_report
 from continual.runner import Run
 from continual.settings import RunSettings
-from tiny_runs import write_image_folders, write_tiny_backbone
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Every registered PAT meets the public contract on every kind of backbone."""
 
 import pytest
+
 from backbones.pat import PATS
 from backbones.testing import check_backbone, check_pat, image_batch, tiny_transformers_vit, tiny_vit
 
