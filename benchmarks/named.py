@@ -18,6 +18,9 @@ from benchmarks.types import Dataset
 
 __all__ = ["CifarBenchmark", "DigitsBenchmark", "FolderBenchmark"]
 
+# What a run takes if it names no backbone: natural images deserve a pre-trained one, small enough for a CPU.
+_NATURAL = "timm:vit_tiny_patch16_224"
+_BUNDLED = "bundled:vit-micro"
 _DIGITS_SEED = 1993
 _DIGITS_TEST_SHARE = 0.25
 
@@ -32,6 +35,7 @@ class FolderBenchmark:
         increment: classes of later experiences; None = a tenth of all.
         classes: how many the set has; None = any number.
         source: where the set comes from, in words.
+        backbone: what a run takes if it names none.
     """
 
     name: str
@@ -39,6 +43,7 @@ class FolderBenchmark:
     increment: int | None
     classes: int | None
     source: str
+    backbone: str = _NATURAL
 
     def load(self, *, data_root: str | None = None, download: bool = True, progress: Progress = silent) -> Dataset:
         """List the images under ``data_root`` (see ``folders.read_folders``); there is nothing to download.
@@ -62,6 +67,7 @@ class CifarBenchmark:
         increment: classes of later experiences.
         classes: how many the set has.
         layout: where the archive keeps what.
+        backbone: what a run takes if it names none.
     """
 
     name: str
@@ -69,6 +75,7 @@ class CifarBenchmark:
     increment: int
     classes: int
     layout: CifarLayout
+    backbone: str = _NATURAL
 
     def load(self, *, data_root: str | None = None, download: bool = True, progress: Progress = silent) -> Dataset:
         """Read the data from ``data_root`` or the cache, downloading the archive where that is allowed.
@@ -193,7 +200,7 @@ def _counted(dataset: Dataset, classes: int | None, where: str | Path) -> Datase
     return dataset
 
 
-FOLDER = FolderBenchmark("folder", 0, None, None, "Any images will do: one folder per class.")
+FOLDER = FolderBenchmark("folder", 0, None, None, "Any images will do: one folder per class.", _BUNDLED)
 SPLIT_CIFAR10 = CifarBenchmark("split-cifar10", 0, 2, 10, CIFAR10)
 SPLIT_CIFAR100 = CifarBenchmark("split-cifar100", 0, 10, 100, CIFAR100)
 SPLIT_DIGITS = DigitsBenchmark("split-digits", 0, 2)

@@ -101,6 +101,8 @@ class Benchmark(Protocol):
         init_classes: classes of the first experience by default (``B`` of ``B0-Inc10`` notation, 0 = as ``increment``).
         increment: classes of every later experience by default; None where the number of classes is not known
             beforehand: ``make_stream`` then takes a tenth of them.
+
+    A benchmark may also have ``backbone``, the name of what a run takes if it names none.
     """
 
     @property

@@ -26,6 +26,7 @@ from continual.heads.base import HeadSettings
 from continual.settings import RunSettings, meant
 
 REFERENCE = "ncm"
+BACKBONE = "bundled:vit-micro"  # where neither the user nor the benchmark names one
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,15 @@ def resolve(settings: RunSettings) -> tuple[RunSettings, Pat, HeadSettings]:
     Raises:
         FrostlineError: an unknown benchmark, PAT, head or key (nearest names offered), a value out of range.
     """
-    BENCHMARKS.load(settings.benchmark)
+    benchmark = BENCHMARKS.load(settings.benchmark)
     pat = PATS.load(settings.pat).parse(meant(settings.pat_settings), f"PAT {settings.pat!r}")
     head = HEADS.load(settings.head).parse(meant(settings.head_settings), f"head {settings.head!r}")
-    filled = {"pat_settings": pat.model_dump(mode="json"), "head_settings": head.model_dump(mode="json")}
+    backbone = settings.backbone or getattr(benchmark, "backbone", BACKBONE)
+    filled = {
+        "backbone": backbone,
+        "pat_settings": pat.model_dump(mode="json"),
+        "head_settings": head.model_dump(mode="json"),
+    }
     return settings.model_copy(update=filled), pat, head
 
 
@@ -91,7 +97,7 @@ def load_for(settings: RunSettings) -> Backbone:
     weights = Path(settings.weights).expanduser() if settings.weights else None
     options = LoadOptions(weights, settings.image_size, settings.preprocessing)
     device = pick_device(settings.device)
-    return load_backbone(settings.backbone, options).to(device)
+    return load_backbone(settings.backbone or BACKBONE, options).to(device)
 
 
 def prepare(settings: RunSettings, progress: Progress = silent) -> Plan:

@@ -46,7 +46,7 @@ class RunSettings(Settings):
         benchmark: registered name, see ``cil-run --list benchmarks``.
         data_root: folder with the data, None for the cache.
         download: whether missing data may be downloaded.
-        backbone: name or folder, see ``cil-run --list backbones``.
+        backbone: name or folder, None for the benchmark's, see ``cil-run --list backbones``.
         weights: file of weights for the backbone, None for its usual ones.
         image_size: side of the input in pixels, None for the backbone's own.
         preprocessing: ``direct`` or ``crop``.
@@ -71,7 +71,7 @@ class RunSettings(Settings):
     benchmark: str = "split-digits"
     data_root: str | None = None
     download: bool = True
-    backbone: str = "bundled:vit-micro"
+    backbone: str | None = None
     weights: str | None = None
     image_size: int | None = Field(default=None, ge=8, le=2048)
     preprocessing: Literal["direct", "crop"] = "direct"
