@@ -132,7 +132,8 @@ def _execute(
     if resume is not None and out is not None:
         raise FrostlineError(f"--resume continues in {resume} itself; leave --out {out} out.")
     resolve(settings)
-    with view.Screen() as screen:
+    begun: list[Path] = []
+    with _stoppable(begun), view.Screen() as screen:
         plan = prepare(settings, screen.progress)
         for note in plan.backbone.notes:
             screen.say(f"note: {note}")
@@ -142,10 +143,10 @@ def _execute(
         folder = resume or out or _new_folder(plan.settings)
         run_ = Run(plan, folder, FeatureStore(store or store_folder()), screen.progress)
         run_.begin(resumed=resume is not None)
-        with _stoppable(folder):
-            for seed, step, so_far in run_.steps():
-                screen.step(seed, step, so_far)
-            report = run_.finish()
+        begun.append(folder)
+        for seed, step, so_far in run_.steps():
+            screen.step(seed, step, so_far)
+        report = run_.finish()
     view.show_report(report, folder)
 
 
@@ -159,7 +160,9 @@ def _new_folder(settings: RunSettings) -> Path:
 
 
 @contextmanager
-def _stoppable(folder: Path) -> Iterator[None]:
+def _stoppable(begun: list[Path]) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into exit codes 130 and 143; ``begun`` holds the run folder once there is one."""
+
     def terminate(_number: int, _frame: FrameType | None) -> NoReturn:
         raise Terminated
 
@@ -168,7 +171,12 @@ def _stoppable(folder: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt as stop:
         code = 143 if isinstance(stop, Terminated) else 130
-        typer.echo(f"\nstopped; everything computed so far is kept. Continue with: cil-run --resume {folder}", err=True)
+        kept = (
+            f"everything computed so far is kept. Continue with: cil-run --resume {begun[0]}"
+            if begun
+            else "nothing begun"
+        )
+        typer.echo(f"\nstopped; {kept}", err=True)
         raise typer.Exit(code) from None
     finally:
         signal.signal(signal.SIGTERM, before)

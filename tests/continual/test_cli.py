@@ -267,3 +267,13 @@ def test_help_names_every_option_and_command(cil):
     assert code == 0
     for word in ("--ipt", "--pat-schedule", "--resume", "--dry-run", "--seeds", "report", "predict"):
         assert word in printed
+
+
+def test_ctrl_c_before_anything_is_begun(place, tmp_path, cil, monkeypatch):
+    def stop(*_args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("continual.plan.load_for", stop)
+    code, _, err = cil(*words(place, tmp_path / "no"))
+    assert code == 130 and "nothing begun" in err
+    assert not (tmp_path / "no").exists()
