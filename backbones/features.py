@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from safetensors.torch import save as dump_tensors
 from torch import Tensor
 
 from backbones.core.artifacts import write_bytes
+from backbones.core.places import cache_folder
 from backbones.core.samples import Progress, Samples, silent
 from backbones.encoder import Encoder
 
@@ -273,6 +273,5 @@ def _parts(indices: list[int], size: int) -> Iterator[tuple[int, list[int]]]:
 
 
 def store_folder() -> Path:
-    """Return the default place of the store: FROSTLINE_HOME/features, else the user's cache folder."""
-    home = os.environ.get("FROSTLINE_HOME")
-    return (Path(home) if home else Path.home() / ".cache" / "frostline") / "features"
+    """Return the default place of the store: ``features`` in the cache folder."""
+    return cache_folder() / "features"

@@ -20,21 +20,13 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from backbones.core.errors import FrostlineError
+from backbones.core.places import cache_folder
 from backbones.core.samples import Progress, silent
 
 __all__ = ["cache_folder", "checksum_matches", "fetch", "mirrored", "unpack"]
 
 _CHUNK = 1 << 20
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept: ``$FROSTLINE_HOME``, else ``frostline`` in the user's cache folder."""
-    home = os.environ.get("FROSTLINE_HOME")
-    if home:
-        return Path(home).expanduser()
-    base = os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "frostline"
 
 
 def mirrored(url: str) -> str:
