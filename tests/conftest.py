@@ -14,9 +14,11 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 
+# pytest puts this folder itself on the path, where tests/backbones would stand for the package of that name.
+sys.path[:] = [entry for entry in sys.path if entry != str(Path(__file__).parent)]
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
-from loopback import Loopback
+from loopback import Loopback  # noqa: E402 (the line above makes it importable)
 
 
 @pytest.fixture
