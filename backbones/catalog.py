@@ -71,16 +71,17 @@ def load_backbone(name: str, options: LoadOptions | None = None) -> Backbone:
 def _loader(name: str) -> Loader:
     scheme = f"{name.partition(':')[0]}:*" if ":" in name else ""
     for key in (name, scheme):
-        if key in BACKBONES and key != "DIR":
+        if key in BACKBONES and key != "DIR" and not name.endswith("*"):
             loader: Loader = BACKBONES.load(key)
             return loader
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         folder: Loader = BACKBONES.load("DIR")
         return folder
-    close = nearest(name, [*BACKBONES.names(), f"timm:{name}"])
+    named = [] if ":" in name else [f"{'hf' if '/' in name else 'timm'}:{name}"]
+    close = [*nearest(name, BACKBONES.names()), *named] or ["bundled:vit-micro"]
     raise FrostlineError(
         f"unknown backbone {name!r}: no such name and no such folder. "
-        f"Did you mean {' or '.join(repr(n) for n in close) or repr('timm:' + name)}? "
+        f"Did you mean {' or '.join(repr(n) for n in close)}? "
         f"Known: {', '.join(BACKBONES.names())}."
     )
 
@@ -92,13 +93,14 @@ def bundled(name: str, options: LoadOptions) -> Backbone:
     from timm.models.vision_transformer import VisionTransformer
 
     from backbones.core.preprocess import Preprocessing
-    from backbones.vit import from_timm
+    from backbones.vit import check_size, from_timm
     from backbones.weightfiles import fit, read_weights
 
     stem = name.partition(":")[2].replace("-", "_")
     folder = Path(str(files("backbones") / "weights"))
     config = json.loads((folder / f"{stem}.json").read_text())
     size = options.image_size or config["size"]
+    check_size(name, size, config["kwargs"]["patch_size"])
     module = VisionTransformer(**{**config["kwargs"], "img_size": size})
     path = options.weights or folder / config["weights"]
     notes = fit(module, read_weights(path), path)
@@ -119,10 +121,7 @@ def timm_model(name: str, options: LoadOptions) -> Backbone:
     from backbones.weightfiles import fit, read_weights
 
     model = name.partition(":")[2]
-    base = model.partition(".")[0]
-    if not timm.is_model(base):
-        close = nearest(base, timm.list_models("*vit*"))
-        raise FrostlineError(f"timm has no model {base!r}. Did you mean {', '.join('timm:' + n for n in close)}?")
+    _refuse_unsuited(name, model, options.image_size)
     extra: dict[str, Any] = {"img_size": options.image_size} if options.image_size else {}
     notes: tuple[str, ...] = ()
     if options.weights is not None:
@@ -141,11 +140,28 @@ def timm_model(name: str, options: LoadOptions) -> Backbone:
     return from_timm(module, name, options.adjust(usual), notes)
 
 
+def _refuse_unsuited(name: str, model: str, size: int | None) -> None:
+    """Raise FrostlineError for a name, class or size that cannot work, before anything is downloaded."""
+    import timm
+    import torch
+
+    from backbones.vit import check_size, layout_of
+
+    base, _, tag = model.partition(".")
+    if not timm.is_model(base):
+        close = nearest(base, timm.list_models("*vit*")) or ["vit_tiny_patch16_224"]
+        raise FrostlineError(f"timm has no model {base!r}. Did you mean {', '.join('timm:' + n for n in close)}?")
+    known = timm.list_pretrained(f"{base}.*") or timm.list_pretrained(base)
+    if tag and model not in known:
+        raise FrostlineError(f"timm has no weights {tag!r} of {base!r}. Known: {', '.join(known) or 'none'}.")
+    with torch.device("meta"):  # shapes without values: no time, no memory
+        module = timm.create_model(base, pretrained=False, num_classes=0)
+    layout_of(module, name)
+    check_size(name, size, int(module.patch_embed.patch_size[0]))
+
+
 def transformers_model(name: str, options: LoadOptions) -> Backbone:
     """Load ``hf:NAME`` or a folder saved by transformers; only safetensors weights are read."""
-    from transformers import AutoModel
-    from transformers.image_processing_utils import ImageProcessingMixin
-
     from backbones.core.preprocess import Preprocessing
     from backbones.hub import fetch
     from backbones.vit import from_transformers
@@ -156,9 +172,7 @@ def transformers_model(name: str, options: LoadOptions) -> Backbone:
             "and model.safetensors as the backbone itself."
         )
     target = name.removeprefix("hf:")
-    module, info = fetch(
-        name, lambda: AutoModel.from_pretrained(target, use_safetensors=True, output_loading_info=True), target
-    )
+    module, info, processor = fetch(name, lambda: _read_pretrained(target), target)
     if getattr(module, "pooler", None) is not None:
         module.pooler = None  # unused, and random where the checkpoint has none
     lost = sorted(key for key in info["missing_keys"] if not key.startswith("pooler."))
@@ -168,12 +182,26 @@ def transformers_model(name: str, options: LoadOptions) -> Backbone:
             f"the weights of {name!r} do not fit its config.json: {len(lost)} keys missing ({', '.join(lost[:3])}), "
             f"{len(wrong)} of another shape ({', '.join(wrong[:3])}). Save the model again."
         )
-    notes: tuple[str, ...] = ()
-    try:
-        processor = ImageProcessingMixin.get_image_processor_dict(target)[0]
-    except OSError:
-        processor = {}
-        notes = ("no preprocessor_config.json: channel mean and std of 0.5 are assumed",)
+    notes = () if processor else ("no preprocessor_config.json: channel mean and std of 0.5 are assumed",)
     mean, std = (tuple(processor.get(key) or (0.5, 0.5, 0.5)) for key in ("image_mean", "image_std"))
     usual = Preprocessing(int(getattr(module.config, "image_size", 224)), "direct", 0.875, "bicubic", mean, std)
     return from_transformers(module, name, options.adjust(usual), notes)
+
+
+def _read_pretrained(target: str) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """Return a model, what was said while its weights were loaded, and its image settings (empty if it has none)."""
+    from transformers import AutoModel
+    from transformers.image_processing_utils import ImageProcessingMixin
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        module, info = AutoModel.from_pretrained(target, use_safetensors=True, output_loading_info=True)
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+    try:
+        return module, info, ImageProcessingMixin.get_image_processor_dict(target)[0]
+    except OSError:
+        return module, info, {}

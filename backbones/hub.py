@@ -1,115 +1,121 @@
-"""Weights from the hub: quietly, from the cache when the hub is out of reach, and checked against their digest."""
+"""Weights from the Hugging Face hub: quick to see that there is no network, checked against the hub's checksums."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from backbones.core.errors import FrostlineError
 
-FILES = ("model.safetensors", "pytorch_model.bin")
-INSTEAD = (
-    "Without a network pass --weights FILE.safetensors (timm:), a folder with config.json and model.safetensors, or "
-    "--backbone bundled:vit-micro; HF_ENDPOINT names a mirror and HF_HOME a filled cache."
-)
+T = TypeVar("T")
+PATIENCE = 5.0  # seconds until a hub that does not answer counts as unreachable
 
 
-def fetch(name: str, make: Callable[[], Any], repository: str = "") -> Any:
-    """Run a loader that may need the network.
+def fetch(name: str, make: Callable[[], T], repository: str = "") -> T:
+    """Run a loader that may use the hub and turn its failures into one sentence on what to pass instead.
 
     Args:
-        name: what the user asked for.
-        make: downloads, if it must, and builds the model.
-        repository: where on the hub its weights are; ``""`` or a folder: nothing to check.
+        name: the backbone, for messages.
+        make: the loader.
+        repository: what it reads on the hub, whose cached files are checked; ``""`` or a folder: local files alone.
 
     Raises:
-        FrostlineError: out of reach, cut off or damaged on the way; says what to pass instead.
+        FrostlineError: no network, a file of another checksum than the hub's (it is removed), or any other failure.
     """
+    remote = bool(repository) and not Path(repository).is_dir()
     try:
-        with _offline_if_unreachable(), _quiet():
+        with _offline_if_unreachable(wanted=remote), _quiet():
             made = make()
     except FrostlineError:
         raise
     except Exception as error:  # hubs fail with many kinds of exceptions, none of them ours
-        _drop_damaged(repository)
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise FrostlineError(f"cannot load the weights of {name!r}: {reason.rstrip('.')}. {INSTEAD}") from error
-    damaged = _drop_damaged(repository)
-    if damaged:
+        if remote:
+            _refuse_damage(name, repository)
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise FrostlineError(
-            f"the weights of {name!r} were damaged on the way (checksum of {damaged} is wrong) and are removed from the "
-            f"cache: try again. {INSTEAD}"
-        )
+            f"cannot load the weights of {name!r}: {reason}. Without a network pass --weights FILE.safetensors "
+            "(timm:), a folder with config.json and model.safetensors, or --backbone bundled:vit-micro; "
+            "HF_ENDPOINT names a mirror and HF_HOME a filled cache."
+        ) from error
+    if remote:
+        _refuse_damage(name, repository)
     return made
 
 
-def _drop_damaged(repository: str) -> str:
-    """Remove cached weight files whose SHA-256 is not the one the hub names them by; return their names.
+def _refuse_damage(name: str, repository: str) -> None:
+    damaged = _remove_damaged(repository)
+    if damaged:
+        raise FrostlineError(
+            f"the download of {name!r} is damaged: {', '.join(damaged)} has another SHA-256 than the hub announced. "
+            "It was removed; run the same command again to download it anew."
+        )
 
-    The hub's client checks sizes only; it stores large files under their digest.
+
+def _remove_damaged(repository: str) -> list[str]:
+    """Remove the cached files of ``repository`` that are not what the hub announced; return their names.
+
+    The hub names its large files by their SHA-256, and so does its client in the cache, but compares sizes alone.
     """
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository) or Path(repository).is_dir():
-        return ""
-    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
 
-    found = []
-    for file in FILES:
-        cached = try_to_load_from_cache(repository, file)
-        if not isinstance(cached, str):
-            continue
-        blob = Path(cached).resolve()
-        if re.fullmatch(r"[0-9a-f]{64}", blob.name) and _sha256(blob) != blob.name:
-            blob.unlink(missing_ok=True)
-            Path(cached).unlink(missing_ok=True)
-            found.append(file)
-    return ", ".join(found)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model")
+    damaged = []
+    for link in sorted(folder.glob("snapshots/*/**/*")):
+        blob = link.resolve()
+        if link.is_symlink() and blob.is_file() and re.fullmatch("[0-9a-f]{64}", blob.name):
+            with blob.open("rb") as stream:
+                found = hashlib.file_digest(stream, "sha256").hexdigest()
+            if found != blob.name:
+                blob.unlink()
+                link.unlink()
+                damaged.append(link.name)
+    return damaged
 
 
 @contextmanager
-def _offline_if_unreachable() -> Iterator[None]:
-    """Tell the hub client to use its cache only while the hub cannot be reached: its own retries take a minute."""
-    import socket
-    from urllib.parse import urlsplit
-
+def _offline_if_unreachable(wanted: bool) -> Iterator[None]:
+    """Tell the hub's client to use its cache only while the hub cannot be reached: its own retries take a minute."""
     from huggingface_hub import constants
 
-    hub = urlsplit(constants.ENDPOINT)
     offline = bool(constants.HF_HUB_OFFLINE)
-    try:
-        if not offline:
-            port = hub.port or (443 if hub.scheme == "https" else 80)
-            socket.create_connection((hub.hostname or "", port), timeout=5).close()
-    except OSError:
-        constants.HF_HUB_OFFLINE = True
+    constants.HF_HUB_OFFLINE = offline or not wanted or not _reachable(constants.ENDPOINT)
     try:
         yield
     finally:
         constants.HF_HUB_OFFLINE = offline
 
 
+def _reachable(endpoint: str) -> bool:
+    """Tell whether ``endpoint``, or the proxy that stands before it, accepts a connection."""
+    hub = urlsplit(endpoint)
+    proxies = {} if proxy_bypass(hub.hostname or "") else getproxies()
+    proxy = proxies.get(hub.scheme) or proxies.get("all")
+    if proxy:
+        hub = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    try:
+        port = hub.port or (443 if hub.scheme == "https" else 80)
+        socket.create_connection((hub.hostname or "", port), timeout=PATIENCE).close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers from printing what it loaded and how fast; what matters is checked and said by us."""
-    import logging
-
-    from transformers.utils import logging as transformers_logging
-
-    logger = logging.getLogger("transformers.modeling_utils")
-    level, bars = logger.level, transformers_logging.is_progress_bar_enabled()
+    """Keep transformers from printing a report of what it loaded; what matters is checked and said by us."""
+    logger = logging.getLogger("transformers")
+    level = logger.level
     logger.setLevel(logging.ERROR)
-    transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
         logger.setLevel(level)
-        if bars:
-            transformers_logging.enable_progress_bar()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from inspect import signature
 from typing import Any
 
 from torch import Tensor, nn
@@ -100,6 +102,14 @@ def layout_of(module: nn.Module, name: str) -> Layout:
     return LAYOUTS[kind]
 
 
+def check_size(name: str, size: int | None, patch: int) -> None:
+    """Raise FrostlineError if images of ``size`` pixels (None: the usual ones) hold no whole patch."""
+    if size is not None and size < patch:
+        raise FrostlineError(
+            f"image size {size} is smaller than a patch of backbone {name!r} ({patch} pixels); pass a multiple of that."
+        )
+
+
 def from_timm(module: Any, name: str, preprocessing: Preprocessing, notes: tuple[str, ...] = ()) -> Backbone:
     """View a timm VisionTransformer without classifier as a Backbone.
 
@@ -135,6 +145,13 @@ def from_transformers(module: Any, name: str, preprocessing: Preprocessing, note
     """View a transformers vision tower (ViT, DINOv2) as a Backbone; the feature is the class token's last state."""
     layout = layout_of(module, name)
     config = module.config
+    check_size(name, preprocessing.size, int(config.patch_size))
+    # Some towers take another size than their own only when told to; others always do.
+    other = preprocessing.size != config.image_size
+    told = other and "interpolate_pos_encoding" in signature(module.forward).parameters
+    if other:
+        side = preprocessing.size // int(config.patch_size)
+        notes = (*notes, f"resampled the position embeddings to a grid of {side} x {side} patches")
     prefix = 1 + int(getattr(config, "num_register_tokens", 0) or 0)
     return Backbone(
         name=name,
@@ -145,11 +162,11 @@ def from_transformers(module: Any, name: str, preprocessing: Preprocessing, note
         prefix_tokens=prefix,
         patch=int(config.patch_size),
         preprocessing=preprocessing,
-        read=_read_transformers,
+        read=partial(_read_transformers, interpolate_pos_encoding=True) if told else _read_transformers,
         notes=notes,
     )
 
 
-def _read_transformers(module: Any, batch: Tensor) -> Tensor:
-    features: Tensor = module(pixel_values=batch).last_hidden_state[:, 0]
+def _read_transformers(module: Any, batch: Tensor, **options: bool) -> Tensor:
+    features: Tensor = module(pixel_values=batch, **options).last_hidden_state[:, 0]
     return features

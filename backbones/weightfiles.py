@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import math
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,9 +40,10 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         raise FrostlineError(f"{path} does not exist; pass the path of a .safetensors file.")
     try:
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # damaged bytes make the reader fail in any way
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise FrostlineError(
-            f"{path} cannot be read as plain tensors ({str(error).splitlines()[0]}); nothing else is ever unpickled: "
+            f"{path} cannot be read as plain tensors ({reason}); nothing else is ever unpickled: "
             "convert it to .safetensors."
         ) from error
     for key in ("state_dict", "model"):
@@ -82,12 +83,19 @@ def fit(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> tuple[str,
     if position is not None and "pos_embed" in wanted and position.shape != wanted["pos_embed"].shape:
         grid: tuple[int, int] = cast(Any, module.get_submodule("patch_embed")).grid_size
         prefix = wanted["pos_embed"].shape[1] - int(grid[0]) * int(grid[1])
-        if position.shape[-1] == wanted["pos_embed"].shape[-1]:
+        if _is_square(position, wanted["pos_embed"], prefix):
             kept["pos_embed"] = resample_abs_pos_embed(position, list(grid), num_prefix_tokens=prefix)
             notes.append(f"resampled the position embeddings to a grid of {grid[0]} x {grid[1]} patches")
     _refuse_misfits(wanted, kept, path)
     module.load_state_dict(kept)
     return tuple(notes)
+
+
+def _is_square(position: Tensor, wanted: Tensor, prefix: int) -> bool:
+    """Tell whether ``position`` holds the embeddings of ``prefix`` tokens and of a square grid of patches."""
+    same = position.ndim == wanted.ndim == 3 and position.shape[::2] == wanted.shape[::2]
+    patches = position.shape[1] - prefix if same else 0
+    return patches > 0 and math.isqrt(patches) ** 2 == patches
 
 
 def _refuse_misfits(wanted: dict[str, Tensor], kept: dict[str, Tensor], path: Path) -> None:
