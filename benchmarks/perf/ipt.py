@@ -110,7 +110,8 @@ def draw(timings: Sequence[Timing]) -> bytes:
     axes.grid(alpha=0.3)
     axes.legend()
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
+    FigureCanvasAgg(figure)
+    figure.savefig(buffer, format="png", dpi=120)
     return buffer.getvalue()
 
 

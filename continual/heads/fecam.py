@@ -28,7 +28,7 @@ class Fecam(Settings):
     order_free: ClassVar[bool] = True
 
     shrinkage: float = Field(
-        1.0, gt=0, description="mean variance added to the diagonal of a covariance, in units of it"
+        default=1.0, gt=0, description="mean variance added to the diagonal of a covariance, in units of it"
     )
 
     def build(self, seed: int) -> FecamHead:

@@ -47,26 +47,36 @@ class Ipt(Settings):
     name: ClassVar[str] = "ipt"
     order_free: ClassVar[bool] = False
 
-    prototypes: int = Field(20, ge=1, description="example prototypes K for each class (fewer where samples are)")
-    tau: float = Field(1 / 16, gt=0, description="temperature of the cosine logits")
-    metric: Kind = Field("within", description="where cosines are taken: none, standard or within (see Metric)")
-    shrinkage: float = Field(0.05, ge=0, le=1, description="least shrinkage of the within-class covariance")
-    similarity_weight: float = Field(1.0, ge=0, description="lambda, weight of the maximum-similarity loss")
+    prototypes: int = Field(
+        default=20, ge=1, description="example prototypes K for each class (fewer where samples are)"
+    )
+    tau: float = Field(default=1 / 16, gt=0, description="temperature of the cosine logits")
+    metric: Kind = Field(default="within", description="where cosines are taken: none, standard or within (see Metric)")
+    shrinkage: float = Field(default=0.05, ge=0, le=1, description="least shrinkage of the within-class covariance")
+    similarity_weight: float = Field(default=1.0, ge=0, description="lambda, weight of the maximum-similarity loss")
     replay_weight: Weight | Annotated[float, Field(ge=0)] = Field(
-        "classes",
+        default="classes",
         union_mode="left_to_right",
         description="w: old classes per new class, index of the experience, or a constant",
     )
-    average: bool = Field(True, description="divide the cross-entropies by 1 + w, so that w does not raise the step")
-    replay_size: int = Field(256, ge=1, description="old example prototypes replayed in each step")
-    noise: float = Field(1.0, ge=0, description="spread around replayed prototypes, as a multiple of the class's own")
-    balance: bool = Field(True, description="replay a prototype as often as its share of the class; else all alike")
-    settle: bool = Field(True, description="after tuning, move each example to the mean of the features it wins")
-    epochs: int = Field(10, ge=0, description="passes over the current data")
-    batch_size: int = Field(64, ge=1, description="current samples in each step")
-    lr: float = Field(0.05, gt=0, description="peak learning rate")
-    momentum: float = Field(0.9, ge=0, lt=1)
-    decay: bool = Field(True, description="cosine decay of the learning rate to zero within an experience")
+    average: bool = Field(
+        default=True, description="divide the cross-entropies by 1 + w, so that w does not raise the step"
+    )
+    replay_size: int = Field(default=256, ge=1, description="old example prototypes replayed in each step")
+    noise: float = Field(
+        default=1.0, ge=0, description="spread around replayed prototypes, as a multiple of the class's own"
+    )
+    balance: bool = Field(
+        default=True, description="replay a prototype as often as its share of the class; else all alike"
+    )
+    settle: bool = Field(
+        default=True, description="after tuning, move each example to the mean of the features it wins"
+    )
+    epochs: int = Field(default=10, ge=0, description="passes over the current data")
+    batch_size: int = Field(default=64, ge=1, description="current samples in each step")
+    lr: float = Field(default=0.05, gt=0, description="peak learning rate")
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    decay: bool = Field(default=True, description="cosine decay of the learning rate to zero within an experience")
 
     def build(self, seed: int) -> IptHead:
         """Return an unfitted head; ``seed`` is the only source of its randomness."""

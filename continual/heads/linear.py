@@ -23,13 +23,15 @@ class _Trained(Settings):
 
     order_free: ClassVar[bool] = False
 
-    mask: Literal["none", "new"] = Field("none", description="logits in the loss: of all seen classes, or new ones")
-    epochs: int = Field(10, ge=0, description="passes over the current data")
-    batch_size: int = Field(64, ge=1)
-    lr: float = Field(0.05, gt=0, description="peak learning rate")
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0, description="on the rows that are trained")
-    decay: bool = Field(True, description="cosine decay of the learning rate to zero within an experience")
+    mask: Literal["none", "new"] = Field(
+        default="none", description="logits in the loss: of all seen classes, or new ones"
+    )
+    epochs: int = Field(default=10, ge=0, description="passes over the current data")
+    batch_size: int = Field(default=64, ge=1)
+    lr: float = Field(default=0.05, gt=0, description="peak learning rate")
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0, description="on the rows that are trained")
+    decay: bool = Field(default=True, description="cosine decay of the learning rate to zero within an experience")
 
     def schedule(self) -> Schedule:
         """Return what the loop needs."""
@@ -40,7 +42,7 @@ class Cosine(_Trained):
     """Cosine classifier: logits cos(z, w) / tau, w random at first."""
 
     name: ClassVar[str] = "cosine"
-    tau: float = Field(1 / 16, gt=0, description="temperature of the logits")
+    tau: float = Field(default=1 / 16, gt=0, description="temperature of the logits")
 
     def build(self, seed: int) -> TrainedHead:
         """Return an unfitted head; ``seed`` is the only source of its randomness."""

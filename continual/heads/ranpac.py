@@ -30,8 +30,8 @@ class Ranpac(Settings):
     name: ClassVar[str] = "ranpac"
     order_free: ClassVar[bool] = False
 
-    units: int = Field(2000, ge=1, description="random features M")
-    held_out: float = Field(0.2, gt=0, lt=1, description="share of the current samples that choose the ridge")
+    units: int = Field(default=2000, ge=1, description="random features M")
+    held_out: float = Field(default=0.2, gt=0, lt=1, description="share of the current samples that choose the ridge")
 
     def build(self, seed: int) -> RanpacHead:
         """Return an unfitted head; ``seed`` draws the projection and the held-out samples."""

@@ -25,7 +25,7 @@ class Slda(Settings):
     name: ClassVar[str] = "slda"
     order_free: ClassVar[bool] = True
 
-    shrinkage: float = Field(0.01, ge=0, le=1, description="least shrinkage of the covariance (see Metric)")
+    shrinkage: float = Field(default=0.01, ge=0, le=1, description="least shrinkage of the covariance (see Metric)")
 
     def build(self, seed: int) -> SldaHead:
         """Return an unfitted head; ``seed`` is not needed."""
