@@ -59,8 +59,6 @@ def hub(loopback, tmp_path, monkeypatch):
         monkeypatch.setattr(constants, "ENDPOINT", endpoint)
         url = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url)
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        )
         monkeypatch.setattr(hf_api.api, "endpoint", endpoint)
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
