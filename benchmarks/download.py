@@ -94,24 +94,27 @@ def fetch(
     """
     from filelock import FileLock
 
+    job = _Job(mirrored(url), target.with_name(target.name + ".part"), timeout, f"download {target.name}", progress)
     with _writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(target.name + ".part")
-        job = _Job(mirrored(url), part, timeout, f"download {target.name}", progress)
         with FileLock(f"{target}.lock"):
             if target.exists() and checksum_matches(target, checksum, f"check {target.name}", progress):
                 return target
-            for fresh in (False, True):
-                resumed = part.exists()
-                _receive(job, attempts, wait, instead)
-                if checksum_matches(part, checksum, f"check {target.name}", progress):
-                    part.replace(target)
-                    return target
-                size = part.stat().st_size
-                part.unlink()
-                # What an earlier call left may be of another version of the file: only then is once more worth it.
-                if fresh or not resumed:
-                    break
+            return _fetch(job, target, checksum, attempts, wait, instead)
+
+
+def _fetch(job: _Job, target: Path, checksum: str, attempts: int, wait: float, instead: str) -> Path:
+    for fresh in (False, True):
+        resumed = job.part.exists()
+        _receive(job, attempts, wait, instead)
+        if checksum_matches(job.part, checksum, f"check {target.name}", job.progress):
+            job.part.replace(target)
+            return target
+        size = job.part.stat().st_size
+        job.part.unlink()
+        # What an earlier call left may be of another version of the file: only then is once more worth it.
+        if fresh or not resumed:
+            break
     raise FrostlineError(
         f"{job.url} sent {size} bytes whose checksum is not {checksum}: the file was damaged on its way, or is another "
         f"version. Nothing was kept. Try again later or another FROSTLINE_MIRROR. {instead}"

@@ -79,11 +79,11 @@ def run(
     """
     if context.invoked_subcommand is not None:
         return
+    given = {key: value for key, value in context.params.items() if value is not None and key not in _NOT_SETTINGS}
     if list_ is not None:
         _list(list_)
-        return
-    given = {key: value for key, value in context.params.items() if value is not None and key not in _NOT_SETTINGS}
-    _execute(_settings(given, config, resume), out, resume, store, dry_run=dry_run)
+    else:
+        _execute(_settings(given, config, resume), out, resume, store, dry_run=dry_run)
 
 
 _NOT_SETTINGS = {"out", "store", "config", "resume", "dry_run", "list_"}
