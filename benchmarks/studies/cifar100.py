@@ -134,7 +134,7 @@ def joint_bound(plan: Plan, store: FeatureStore, share: float = 0.1) -> Scored:
         train, labels, test_size=share, stratify=labels, random_state=0
     )
     best = max(
-        (0.001, 0.003, 0.01),
+        (0.003, 0.01, 0.03, 0.1),
         key=lambda c: LogisticRegression(C=c, max_iter=200).fit(fit, fit_labels).score(held, held_labels),
     )
     model = LogisticRegression(C=best, max_iter=300).fit(train, labels)
@@ -247,6 +247,8 @@ def _write(args: argparse.Namespace, rows: Sequence[Scored]) -> None:
 
 def _header(args: argparse.Namespace) -> str:
     shown = f"--vpt-layers {args.vpt_layers} --vpt-length {args.vpt_length} --epochs {args.epochs} --lr {args.lr:g}"
+    if args.vpt_seeds:
+        shown += f" --vpt-seeds {args.vpt_seeds}"
     return f"""# CIFAR-100, ten experiences of ten classes
 
 Backbone {args.backbone} with local weights, images resized to its input (`direct`), fp32, or bf16 where
