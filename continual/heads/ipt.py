@@ -15,8 +15,9 @@ them, and one class-agnostic metric. It descends
 in the logits cos(z, C) / tau. Old examples are frozen; each step replays a sample of them of fixed size, so that
 an experience costs the same however many came before.
 
-The plainest reading, without our additions, is ``Ipt(prototypes=5, metric="none", noise=0, settle=False,
-balance=False, average=False, replay_weight="index", epochs=30, lr=0.05, decay=False)``.
+The plainest reading, without our additions, is ``Ipt(prototypes=5, tau=1/16, metric="none", noise=0, settle=False,
+balance=False, average=False, replay_weight="index", epochs=30, batch_size=64, lr=0.05, decay=False)``, but for the
+replay of a sample of fixed size instead of all stored prototypes.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ class Ipt(Settings):
     order_free: ClassVar[bool] = False
 
     prototypes: int = Field(
-        default=20, ge=1, description="example prototypes K for each class (fewer where samples are)"
+        default=50, ge=1, description="example prototypes K for each class (fewer where samples are)"
     )
-    tau: float = Field(default=1 / 16, gt=0, description="temperature of the cosine logits")
+    tau: float = Field(default=1 / 24, gt=0, description="temperature of the cosine logits")
     metric: Kind = Field(default="within", description="where cosines are taken: none, standard or within (see Metric)")
     shrinkage: float = Field(default=0.05, ge=0, le=1, description="least shrinkage of the within-class covariance")
     similarity_weight: float = Field(default=1.0, ge=0, description="lambda, weight of the maximum-similarity loss")
@@ -62,9 +63,9 @@ class Ipt(Settings):
     average: bool = Field(
         default=True, description="divide the cross-entropies by 1 + w, so that w does not raise the step"
     )
-    replay_size: int = Field(default=256, ge=1, description="old example prototypes replayed in each step")
+    replay_size: int = Field(default=512, ge=1, description="old example prototypes replayed in each step")
     noise: float = Field(
-        default=1.0, ge=0, description="spread around replayed prototypes, as a multiple of the class's own"
+        default=0.85, ge=0, description="spread around replayed prototypes, as a multiple of the class's own"
     )
     balance: bool = Field(
         default=True, description="replay a prototype as often as its share of the class; else all alike"
@@ -73,8 +74,8 @@ class Ipt(Settings):
         default=True, description="after tuning, move each example to the mean of the features it wins"
     )
     epochs: int = Field(default=10, ge=0, description="passes over the current data")
-    batch_size: int = Field(default=64, ge=1, description="current samples in each step")
-    lr: float = Field(default=0.05, gt=0, description="peak learning rate")
+    batch_size: int = Field(default=128, ge=1, description="current samples in each step")
+    lr: float = Field(default=0.1, gt=0, description="peak learning rate")
     momentum: float = Field(default=0.9, ge=0, lt=1)
     decay: bool = Field(default=True, description="cosine decay of the learning rate to zero within an experience")
 

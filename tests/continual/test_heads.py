@@ -55,7 +55,8 @@ def test_ncm_is_the_nearest_centroid_on_the_sphere() -> None:
     head = Ncm().build(0)
     _in_three(head, features, labels)
     centres = torch.stack([features[labels == label].mean(0) for label in range(6)])
-    reference = NearestCentroid().fit(torch.nn.functional.normalize(centres).numpy(), np.arange(6))
+    twice = torch.nn.functional.normalize(centres).numpy().repeat(2, axis=0)
+    reference = NearestCentroid().fit(twice, np.arange(12) // 2)
     expected = reference.predict(torch.nn.functional.normalize(features).numpy())
     assert head.predict(features).tolist() == expected.tolist()
 

@@ -19,8 +19,8 @@ from continual.heads.rows import unit
 from continual.heads.tuning import cosine_loss, maximum_similarity_loss
 
 PLAIN = {
-    "prototypes": 5, "metric": "none", "noise": 0, "settle": False, "balance": False, "average": False,
-    "replay_weight": "index", "epochs": 30, "lr": 0.05, "decay": False,
+    "prototypes": 5, "tau": 1 / 16, "metric": "none", "noise": 0, "settle": False, "balance": False, "average": False,
+    "replay_weight": "index", "epochs": 30, "batch_size": 64, "lr": 0.05, "decay": False,
 }  # fmt: skip
 
 
@@ -183,7 +183,7 @@ def test_steps_and_rows_replayed_do_not_grow_with_experiences(monkeypatch: pytes
         return honest(points, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr("continual.heads.ipt.cosine_loss", counting)
-    head, work = Ipt(replay_size=40, epochs=2).build(0), []
+    head, work = Ipt(replay_size=40, epochs=2, batch_size=64).build(0), []
     for features, labels in _stream(12):
         seen.clear()
         head.partial_fit(features, labels)
