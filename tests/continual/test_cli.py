@@ -248,7 +248,12 @@ def test_a_signal_keeps_what_is_computed_and_the_run_resumes(place, tmp_path, nu
     more = ["--pat", "vpt", "--pat-set", "length=2", "--tune-set", "epochs=400", "--tune-set", "batch=2"]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     running = subprocess.Popen(
-        [ENTRY, *words(place, tmp_path / "run", *more)], stderr=subprocess.PIPE, text=True, env=environment
+        [ENTRY, *words(place, tmp_path / "run", *more)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        # A shell starts jobs in the background with SIGINT ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     saved = tmp_path / "run" / "seed-1993" / "checkpoints"
     deadline = time.monotonic() + 120
