@@ -2,8 +2,8 @@
 
 The naive side does what LAMDA-PILOT does for class means on a frozen backbone: no store; after every experience all
 seen test images are encoded again; fp32. Ours is the engine with an empty store, in the precision that ``auto`` picks.
-Both run in this process, on the same images, with the same chunks; every figure is a ratio. CPU seconds are compared beside
-wall seconds, since another process may share the machine.
+Both run in this process, on the same images, with the same chunks; every figure is a ratio. CPU seconds are compared
+beside wall seconds, since another process may share the machine.
 """
 
 from __future__ import annotations
