@@ -84,13 +84,13 @@ class Screen:
             self._live.update(self._group())
         else:
             if not self._header:
-                self.console.print("  ".join(f"{name:>11}" for name in _columns()), highlight=False)
+                self.console.print("  ".join(f"{name:>11}" for name in _columns()), highlight=False, soft_wrap=True)
                 self._header = True
-            self.console.print("  ".join(f"{cell:>11}" for cell in row), highlight=False)
+            self.console.print("  ".join(f"{cell:>11}" for cell in row), highlight=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
         """Print a line."""
-        self.console.print(text, highlight=False, markup=False)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def show(self, table: Any) -> None:
         """Print a table."""
