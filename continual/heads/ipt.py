@@ -37,7 +37,15 @@ from continual.heads.base import check_input
 from continual.heads.metric import Kind, Metric
 from continual.heads.replay import Bank, condense, first_examples
 from continual.heads.rows import class_means, copy_state, extend, score_rows, take_state, unit
-from continual.heads.tuning import Descent, Schedule, cosine_loss, maximum_similarity_loss, require_finite, steps
+from continual.heads.tuning import (
+    Descent,
+    Schedule,
+    cosine_loss,
+    maximum_similarity_loss,
+    one_thread,
+    require_finite,
+    steps,
+)
 
 Weight = Literal["classes", "index"]
 
@@ -117,6 +125,7 @@ class IptHead:
         self.experience_ = torch.zeros((), dtype=torch.int64)
         self._tuned = 0
 
+    @one_thread()
     def partial_fit(self, features: Tensor, labels: Tensor, progress: Progress = silent) -> Self:
         """Learn one experience: metric, category prototypes, example prototypes."""
         check_input(features, labels, self.classes_)

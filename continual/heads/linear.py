@@ -15,7 +15,7 @@ from backbones.core.settings import Settings
 from continual.heads.base import check_input
 from continual.heads.metric import Kind, Metric
 from continual.heads.rows import copy_state, extend, score_rows, take_state, unit
-from continual.heads.tuning import Schedule, cosine_loss, require_finite, softmax_loss, steps
+from continual.heads.tuning import Schedule, cosine_loss, one_thread, require_finite, softmax_loss, steps
 
 
 class _Trained(Settings):
@@ -124,6 +124,7 @@ class TrainedHead:
         self.experience_ = torch.zeros((), dtype=torch.int64)
         self._tuned = 0
 
+    @one_thread()
     def partial_fit(self, features: Tensor, labels: Tensor, progress: Progress = silent) -> Self:
         """Train on the current data alone."""
         check_input(features, labels, self.classes_)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -118,6 +119,21 @@ def steps(
         progress(phase, epoch + 1, schedule.epochs)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread inside, and as many as before afterwards.
+
+    The steps are too small to share: on a busy machine threads that wait for each other cost ten times the work, and
+    the result would hang on their number.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def require_finite(loss: Tensor, where: str, head: str) -> None:
     """Raise FrostlineError if the loss is not a number any more."""
     if not math.isfinite(float(loss)):
@@ -136,6 +152,7 @@ __all__ = [
     "Schedule",
     "cosine_loss",
     "maximum_similarity_loss",
+    "one_thread",
     "require_finite",
     "softmax_loss",
     "steps",

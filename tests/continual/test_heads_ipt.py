@@ -191,6 +191,18 @@ def test_steps_and_rows_replayed_do_not_grow_with_experiences(monkeypatch: pytes
     assert work[0] == 60 and set(work[1:]) == {60 + 2 * 40}
 
 
+def test_threads_decide_nothing_and_are_given_back() -> None:
+    states = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        head = Ipt(epochs=2).build(0)
+        for features, labels in _stream(3):
+            head.partial_fit(features, labels)
+        assert torch.get_num_threads() == threads
+        states.append(head.state())
+    assert all(torch.equal(states[0][name], tensor) for name, tensor in states[1].items())
+
+
 def test_progress_counts_epochs_and_counts_of_parameters_are_exact() -> None:
     told: list[tuple[str, int, int]] = []
     head = Ipt(prototypes=3, epochs=2).build(0)
