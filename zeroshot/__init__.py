@@ -1,1 +1,6 @@
-"""Zero-shot event arguments; not built yet: only the name is reserved."""
+"""Zero-shot event arguments: roles scored by a frozen language model and decoded jointly under global constraints."""
+
+from zeroshot.constraints import CONSTRAINTS
+from zeroshot.scorers import SCORERS
+
+__all__ = ["CONSTRAINTS", "SCORERS"]
