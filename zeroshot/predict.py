@@ -1,0 +1,206 @@
+"""Prediction: a passage in, a role for every argument out; no annotation is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from backbones.core.errors import FrostlineError, unknown
+from backbones.core.samples import Progress, silent
+from backbones.core.settings import Settings
+from benchmarks.ontologies import Ontology, load_ontology
+from benchmarks.passages import Passage, check_against, check_passage, read_record
+from benchmarks.passages.types import Candidates
+from zeroshot.build import build
+from zeroshot.candidates import find_mentions, sentences
+from zeroshot.constraints import CONSTRAINTS, Constraint
+from zeroshot.decode import decode
+from zeroshot.decoding import Decoding
+from zeroshot.explain import Explanation, explain
+from zeroshot.problem import Problem
+from zeroshot.report import to_result
+from zeroshot.result import Result
+from zeroshot.scorers.base import Scorer
+from zeroshot.scoring import score
+
+
+class PredictSettings(Settings):
+    """How roles are decided.
+
+    Args:
+        candidates: overrides what the events say: ``arguments``, ``entities`` or ``auto``.
+        finder: what finds mentions in raw text: ``auto``, ``rules`` or ``spacy``; spacy_model: name of its pipeline.
+        types: take entity types as ``given``, or ``infer`` them all.
+        reach: sentences around the trigger in which candidates that are not given may lie, None for all.
+        type_weight: factor on the scores of entity types against those of roles.
+        none_bias: log-odds added to "no role", in nats.
+        rules: settings of constraints by name.
+        without: constraints that are switched off.
+        best: number of assignments to give; margins: whether to prove what each role is worth.
+        time_limit: seconds for the decoding of one passage.
+    """
+
+    candidates: Candidates | None = None
+    finder: Literal["auto", "rules", "spacy"] = "auto"
+    spacy_model: str | None = None
+    types: Literal["given", "infer"] = "given"
+    reach: int | None = Field(default=1, ge=0)
+    type_weight: float = Field(default=1.0, ge=0)
+    none_bias: float = 0.0
+    rules: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    without: tuple[str, ...] = ()
+    best: int = Field(default=1, ge=1, le=1000)
+    margins: bool = True
+    time_limit: float = Field(default=10.0, gt=0)
+
+
+def make_constraints(
+    rules: Mapping[str, Mapping[str, Any]] | None = None, without: tuple[str, ...] = ()
+) -> dict[str, Constraint]:
+    """Make every registered constraint but those in ``without``, with the settings in ``rules``.
+
+    Raises:
+        FrostlineError: a name that nobody claims, or a setting that the constraint does not have.
+    """
+    rules = rules or {}
+    for name in (*rules, *without):
+        if name not in CONSTRAINTS:
+            raise unknown("constraint", name, CONSTRAINTS.names())
+    made: dict[str, Constraint] = {}
+    for name in CONSTRAINTS.names():
+        if name not in without:
+            made[name] = CONSTRAINTS.load(name).parse(rules.get(name, {}), f"constraint {name!r}")
+    return made
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A scored passage: decode it as often as you like, with any constraints, free of forwards.
+
+    Args:
+        problem: its cells; scores: log-probabilities, float64, shape (len(problem.columns),), in nats.
+        notes: what the user must know.
+    """
+
+    problem: Problem
+    scores: NDArray[np.float64]
+    notes: tuple[str, ...]
+
+
+class Predictor:
+    """Predicts the roles of passages with one scorer.
+
+    Args:
+        scorer: answers requests; see zeroshot.scorers.make_scorer.
+        ontology: name, file or object; it wins over the passage's own. None: the passage must name one.
+        settings: how roles are decided.
+        name: what results call the scorer.
+
+    Raises:
+        FrostlineError: unknown constraint or setting, unreadable ontology.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        ontology: str | Ontology | None = None,
+        settings: PredictSettings | None = None,
+        *,
+        name: str | None = None,
+    ) -> None:
+        self.scorer = scorer
+        self.ontology = load_ontology(ontology) if isinstance(ontology, str) else ontology
+        self.settings = settings or PredictSettings()
+        self.name = name or type(scorer).__name__.lower()
+        self.constraints = make_constraints(self.settings.rules, self.settings.without)
+
+    def __call__(self, document: Passage | Mapping[str, Any], progress: Progress = silent) -> Result:
+        """Predict a passage, or a record in any format that is read."""
+        passage = document if isinstance(document, Passage) else read_record(dict(document), "document")
+        return self.predict(passage, progress)
+
+    def lay_out(self, passage: Passage) -> tuple[Problem, tuple[str, ...]]:
+        """Check the passage and lay out its cells; returns the problem and notes.
+
+        Raises:
+            FrostlineError: offsets, names or rules of the passage do not hold, no ontology, no candidates.
+        """
+        ontology, notes = self._ontology(passage)
+        where = f"document {passage.doc_id!r}"
+        passage = check_against(check_passage(passage, where), ontology, where)
+        if any(argument.role is not None for event in passage.events for argument in event.arguments):
+            notes += ("gold roles of the input are ignored; `eae-zero evaluate` uses them.",)
+        chosen = self.settings
+        problem, said = build(
+            passage,
+            ontology,
+            find=partial(find_mentions, finder=chosen.finder, spacy_model=chosen.spacy_model),
+            sentences=sentences,
+            candidates=chosen.candidates,
+            types=chosen.types,
+            reach=chosen.reach,
+        )
+        return problem, notes + said
+
+    def prepare(self, passage: Passage, progress: Progress = silent) -> Prepared:
+        """Lay out and score a passage; raises FrostlineError as ``lay_out`` and ``score`` do."""
+        problem, notes = self.lay_out(passage)
+        weight, bias = self.settings.type_weight, self.settings.none_bias
+        scores = score(problem, self.scorer, type_weight=weight, none_bias=bias, progress=progress)
+        return Prepared(problem, scores, notes + tuple(self.scorer.notes()))
+
+    def decode(self, prepared: Prepared, without: tuple[str, ...] = ()) -> Decoding:
+        """Decode a scored passage, without some of the constraints in force."""
+        rules = {name: rule for name, rule in self.constraints.items() if name not in without}
+        chosen = self.settings
+        return decode(
+            prepared.problem,
+            prepared.scores,
+            rules,
+            time_limit=chosen.time_limit,
+            best=chosen.best,
+            margins=chosen.margins,
+        )
+
+    def explain(self, prepared: Prepared, decoding: Decoding) -> tuple[Explanation, ...]:
+        """Say of every pair why it has its role."""
+        return explain(prepared.problem, prepared.scores, self.constraints, decoding)
+
+    def finish(self, prepared: Prepared) -> Result:
+        """Decode and explain a scored passage."""
+        decoding = self.decode(prepared)
+        reasons = self.explain(prepared, decoding)
+        return to_result(
+            prepared.problem, decoding, reasons, scorer=self.name, rules=tuple(self.constraints), notes=prepared.notes
+        )
+
+    def predict(self, passage: Passage, progress: Progress = silent) -> Result:
+        """Predict one passage.
+
+        Args:
+            passage: gold roles in it are ignored, and the result says so.
+            progress: told of requests answered.
+
+        Raises:
+            FrostlineError: see ``prepare``; an infeasible set of hard rules is reported as a minimal conflict.
+        """
+        return self.finish(self.prepare(passage, progress))
+
+    def _ontology(self, passage: Passage) -> tuple[Ontology, tuple[str, ...]]:
+        if self.ontology is not None:
+            own = passage.ontology
+            if own is not None and own != self.ontology.name:
+                return self.ontology, (f"ontology {self.ontology.name!r} is used; the document names {own!r}.",)
+            return self.ontology, ()
+        if passage.ontology is None:
+            raise FrostlineError(
+                f"document {passage.doc_id!r} names no ontology: "
+                "pass one, such as --ontology ace or --ontology my.toml."
+            )
+        return load_ontology(passage.ontology), ()

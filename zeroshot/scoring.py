@@ -1,0 +1,144 @@
+"""From a problem to its score vector: ask a scorer about every cell and make its answers comparable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_softmax
+
+from backbones.core.errors import FrostlineError
+from backbones.core.samples import Progress, silent
+from benchmarks.ontologies.types import describe, say
+from zeroshot.problem import Problem
+from zeroshot.scorers.base import Request, Scorer
+
+Floats = NDArray[np.float64]
+
+
+def role_requests(problem: Problem, pair: int) -> list[Request]:
+    """Return one request for each role of the pair, in the order of ``problem.roles``; NONE has the empty label."""
+    cell, passage = problem.pairs[pair], problem.passage
+    event, language = problem.events[cell.event], problem.passage.language
+    kind = problem.ontology.event(event.type)
+    asked = []
+    for role in problem.roles(pair):
+        spec = kind.roles[role] if role is not None else None
+        asked.append(
+            Request(
+                text=passage.text,
+                span=problem.mentions[cell.mention].span,
+                trigger=event.trigger.span,
+                event=say(kind, event.type, language),
+                label=say(spec, str(role), language) if spec is not None else "",
+                description=describe(spec, language) if spec is not None else None,
+                hypothesis=kind.hypothesis,
+                language=language,
+            )
+        )
+    return asked
+
+
+def type_requests(problem: Problem, mention: int) -> list[Request]:
+    """Return one request for each entity type that the mention may have, none where there is nothing to decide.
+
+    They carry the event that the mention is first asked about, so that a scorer may share its prompt.
+    """
+    kinds, pairs, passage = problem.types[mention], problem.pairs_of_mention[mention], problem.passage
+    if len(kinds) < 2 or not pairs:
+        return []
+    event = problem.events[problem.pairs[pairs[0]].event]
+    table = problem.ontology.entity_types
+    return [
+        Request(
+            text=passage.text,
+            span=problem.mentions[mention].span,
+            trigger=event.trigger.span,
+            event=say(problem.ontology.event(event.type), event.type, passage.language),
+            label=say(table[kind], kind, passage.language),
+            description=describe(table[kind], passage.language),
+            kind="type",
+            language=passage.language,
+        )
+        for kind in kinds
+    ]
+
+
+def requests_of(problem: Problem, *, asks_none: bool = True) -> list[list[Request]]:
+    """Return the requests of every pair and then of every mention (empty lists where there is nothing to ask)."""
+    roles = [role_requests(problem, pair) for pair in range(len(problem.pairs))]
+    if not asks_none:
+        roles = [[request for request in cell if request.label] for cell in roles]
+    return [*roles, *(type_requests(problem, mention) for mention in range(len(problem.mentions)))]
+
+
+def score(
+    problem: Problem,
+    scorer: Scorer,
+    *,
+    type_weight: float = 1.0,
+    none_bias: float = 0.0,
+    progress: Progress = silent,
+) -> Floats:
+    """Ask ``scorer`` about every cell of ``problem``.
+
+    Scores of a cell become log-probabilities. A scorer that has the attribute ``scores_none`` = True is asked about
+    NONE like about any role; for the others NONE is as likely as a role is on average. Then ``none_bias`` is added.
+
+    Args:
+        problem: cells to score.
+        scorer: what answers.
+        type_weight: factor on the log-probabilities of entity types (alpha of the programme), 0 or more.
+        none_bias: log-odds added to NONE, in nats; more of it rejects more candidates.
+        progress: told of requests answered.
+
+    Returns:
+        float64, shape (len(problem.columns),): log-probabilities in nats.
+
+    Raises:
+        FrostlineError: the scorer gave a number that is not finite; the message names the cell.
+    """
+    asks_none = bool(getattr(scorer, "scores_none", False))
+    groups = requests_of(problem, asks_none=asks_none)
+    flat = [request for group in groups for request in group]
+    answers = np.asarray(scorer.score(flat, progress), dtype=np.float64) if flat else np.zeros(0)
+    _check(answers, flat)
+    ends = np.cumsum([len(group) for group in groups])
+    parts = np.split(answers, ends[:-1]) if groups else []
+    vector = np.zeros(len(problem.columns))
+    pairs = len(problem.pairs)
+    for pair, cell in enumerate(problem.pairs):
+        vector[problem.pair_groups[pair]] = _cell(parts[pair], none=cell.none, asked=asks_none, bias=none_bias)
+    for mention, columns in enumerate(problem.type_groups):
+        if len(parts[pairs + mention]):
+            vector[columns] = type_weight * log_softmax(parts[pairs + mention])
+    return vector
+
+
+def _cell(answers: Floats, *, none: bool, asked: bool, bias: float) -> Floats:
+    """Return log-probabilities of one pair's roles, NONE last where it is allowed."""
+    if not none:
+        return np.asarray(log_softmax(answers))
+    if not asked:
+        local = log_softmax(answers)
+        answers = np.append(local, -np.log(len(local)))
+    answers = answers.copy()
+    answers[-1] += bias
+    return np.asarray(log_softmax(answers))
+
+
+def _check(answers: Floats, asked: Sequence[Request]) -> None:
+    if answers.shape != (len(asked),):
+        raise FrostlineError(
+            f"the scorer gave an array of shape {answers.shape} for {len(asked)} requests; "
+            "it must give one number for each."
+        )
+    wrong = np.flatnonzero(~np.isfinite(answers))
+    if len(wrong):
+        first = asked[int(wrong[0])]
+        span = first.text[slice(*first.span)]
+        raise FrostlineError(
+            f"the scorer gave {answers[wrong[0]]} for the {first.kind} {first.label!r} of {span!r} "
+            f"({len(wrong)} of {len(asked)} scores are not finite). Try --precision fp32 or another model."
+        )
