@@ -30,7 +30,7 @@ class ArgumentResult(Settings):
     Args:
         entity: id of the mention; role: what it was given, None for none.
         score: local score of that role, in nats (log-probability among the roles of the cell).
-        margin: what the whole assignment loses if this role must change, in nats; None: it cannot, or was not asked for.
+        margin: what the assignment as a whole loses if this role must change, in nats; None: it cannot change.
         entity_type: type of the mention after joint decoding, None if the ontology has none.
         alternatives: all roles with their local scores, best first.
         local_role: the role that scores alone would give.

@@ -1,0 +1,121 @@
+"""From a problem to its scores."""
+
+import numpy as np
+import pytest
+from scipy.special import logsumexp
+
+from backbones.core.errors import FrostlineError
+from benchmarks.ontologies import EntityType, EventType, Ontology, Role
+from benchmarks.passages import Event, Mention, Passage, Trigger
+from zeroshot.problem import Pair, Problem
+from zeroshot.scoring import role_requests, score, type_requests
+
+ONTOLOGY = Ontology(
+    name="tiny",
+    entity_types={"per": EntityType(name="person"), "loc": EntityType(names={"de": "Ort"})},
+    events={
+        "Conflict:Attack": EventType(
+            roles={
+                "Attacker": Role(description="who attacks", descriptions={"de": "wer angreift"}),
+                "Target": Role(names={"de": "Ziel"}),
+            }
+        )
+    },
+)
+
+
+def problem(*, none=False, types=(("per",), ("per", "loc")), language="en"):
+    passage = Passage(
+        doc_id="d",
+        text="Rebels shot guards",
+        language=language,
+        events=(Event(id="e", type="Conflict:Attack", trigger=Trigger(start=7, end=11)),),
+    )
+    mentions = (Mention(id="a", start=0, end=6), Mention(id="b", start=12, end=18))
+    return Problem(passage, ONTOLOGY, mentions, (Pair(0, 0, none), Pair(0, 1, none)), types)
+
+
+class Lengths:
+    """Scores a label by its length; NONE, where it is asked, by 1."""
+
+    scores_none = False
+
+    def fingerprint(self):
+        return "lengths"
+
+    def score(self, requests, progress=None):
+        self.asked = list(requests)
+        return np.array([float(len(each.label) or 1) + each.span[0] for each in requests])
+
+    def notes(self):
+        return ()
+
+
+class Opinionated(Lengths):
+    scores_none = True
+
+
+def test_requests_say_names_in_the_language_of_the_text():
+    asked = role_requests(problem(language="de"), 1)
+    assert [each.label for each in asked] == ["attacker", "Ziel"]
+    assert asked[0].description == "wer angreift" and asked[1].description is None
+    assert asked[0].event == "attack" and asked[0].span == (12, 18) and asked[0].trigger == (7, 11)
+    assert [each.label for each in type_requests(problem(language="de"), 1)] == ["person", "Ort"]
+    assert type_requests(problem(), 0) == []  # given, nothing to ask
+
+
+def test_scores_of_a_cell_are_log_probabilities_whatever_is_added_to_them():
+    case = problem()
+    scores = score(case, Lengths())
+    for group in (*case.pair_groups, case.type_groups[1]):
+        assert logsumexp(scores[group]) == pytest.approx(0, abs=1e-12)
+    assert scores[case.pair_groups[0]] == pytest.approx(scores[case.pair_groups[1]])  # the span's offset cancels
+    assert scores[case.type_groups[0]] == pytest.approx([0.0])
+    assert np.diff(scores[case.pair_groups[0]])[0] == pytest.approx(len("target") - len("attacker"))
+
+
+def test_type_weight_scales_types_alone():
+    case = problem()
+    once, twice = score(case, Lengths()), score(case, Lengths(), type_weight=2.0)
+    changed = case.type_groups[1]
+    assert twice[changed] == pytest.approx(2 * once[changed])
+    kept = np.setdiff1d(np.arange(len(once)), changed)
+    assert np.array_equal(once[kept], twice[kept])
+
+
+def test_none_is_as_likely_as_an_average_role_unless_the_scorer_knows_better():
+    case = problem(none=True)
+    roles = score(problem(), Lengths())[:2]
+    scorer = Lengths()
+    cell = score(case, scorer)[case.pair_groups[0]]
+    assert all(each.label for each in scorer.asked)
+    assert cell[:2] - cell[2] == pytest.approx(roles + np.log(2))
+    knowing = score(case, Opinionated())[case.pair_groups[0]]
+    assert knowing[:2] - knowing[2] == pytest.approx([len("attacker") - 1, len("target") - 1])
+
+
+def test_none_bias_is_in_log_odds():
+    case = problem(none=True)
+    plain, shifted = score(case, Lengths()), score(case, Lengths(), none_bias=1.5)
+    group = case.pair_groups[0]
+    assert (shifted[group][2] - shifted[group][0]) - (plain[group][2] - plain[group][0]) == pytest.approx(1.5)
+
+
+def test_scores_that_are_not_finite_are_an_error_that_names_the_cell():
+    class Broken(Lengths):
+        def score(self, requests, progress=None):
+            found = super().score(requests)
+            found[1] = np.nan
+            return found
+
+    with pytest.raises(FrostlineError, match=r"nan for the role 'target' of 'Rebels' \(1 of 6"):
+        score(problem(), Broken())
+
+
+def test_a_wrong_number_of_scores_is_an_error():
+    class Short(Lengths):
+        def score(self, requests, progress=None):
+            return np.zeros(1)
+
+    with pytest.raises(FrostlineError, match=r"shape \(1,\) for 6 requests"):
+        score(problem(), Short())

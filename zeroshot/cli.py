@@ -1,0 +1,194 @@
+"""``eae-zero``: roles of event arguments from the command line, without any annotation."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backbones.core.errors import FrostlineError, unknown
+from backbones.core.registry import Registry
+from zeroshot.cli_options import Options, option, with_options
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+LISTS = {  # word -> where its registry is; imported when it is asked for
+    "scorers": ("zeroshot.scorers", "SCORERS"),
+    "constraints": ("zeroshot.constraints", "CONSTRAINTS"),
+    "ontologies": ("benchmarks.ontologies", "ONTOLOGIES"),
+    "formats": ("benchmarks.passages", "FORMATS"),
+}
+Inputs = Annotated[
+    list[Path], typer.Argument(help="passages: files, folders, - for standard input, or the name of a sample")
+]
+Out = Annotated[Path | None, typer.Option("--out", help="write JSON here (.json, or .jsonl: a document a line)")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON lines instead of tables")]
+
+
+@app.callback(invoke_without_command=True)
+def top(list_: Annotated[str | None, option(f"list {', '.join(LISTS)}", "Options", "--list")] = None) -> None:
+    """Say which role each argument of an event has, with a frozen language model and global constraints."""
+    if list_ is not None:
+        from zeroshot.cli_view import show_registry
+
+        show_registry(list_, registry(list_))
+        raise typer.Exit
+
+
+def registry(what: str) -> Registry:
+    """Return the registry that ``--list what`` shows; raises FrostlineError for another word."""
+    if what not in LISTS:
+        raise unknown("list", what, LISTS)
+    module, name = LISTS[what]
+    found: Registry = getattr(import_module(module), name)
+    return found
+
+
+@app.command()
+@with_options
+def predict(inputs: Inputs, options: Options, json_: Json = False, out: Out = None) -> None:
+    """Give every argument its role: a table for each event, or JSON."""
+    from zeroshot import cli_view as view
+    from zeroshot.cli_output import sink
+    from zeroshot.cli_work import predictions
+
+    with view.Screen() as screen, sink(out, inputs, to_stdout=json_) as taker:
+        for result in predictions(inputs, options, screen):
+            taker.put(result)
+            if not json_:
+                view.show_result(result)
+        if out is not None:
+            screen.say(f"{taker.count} {'document' if taker.count == 1 else 'documents'} written to {out}")
+
+
+@app.command()
+@with_options
+def explain(
+    inputs: Inputs,
+    options: Options,
+    event: Annotated[str | None, typer.Option(help="only the event with this id")] = None,
+    entity: Annotated[str | None, typer.Option(help="only the mention with this id")] = None,
+    every: Annotated[bool, typer.Option("--all", help="also arguments whose role no rule changed")] = True,
+) -> None:
+    """Say why each argument has its role: scores, runner-up, the rules that changed it and what they cost."""
+    from zeroshot import cli_view as view
+    from zeroshot.cli_work import explanations
+
+    with view.Screen() as screen:
+        for lines in explanations(inputs, options, screen, event=event, entity=entity, every=every):
+            view.show(*lines)
+
+
+@app.command()
+@with_options
+def render(
+    inputs: Inputs,
+    options: Options,
+    out: Annotated[Path, typer.Option(help="the page to write")] = Path("passages.html"),
+    title: Annotated[str | None, typer.Option(help="title of the page")] = None,
+) -> None:
+    """Write one self-contained page with texts, events and reasons; takes passages or results of predict --out."""
+    from backbones.core.artifacts import write_text
+    from zeroshot import cli_view as view
+    from zeroshot.cli_work import results_of
+    from zeroshot.render import render as page
+
+    with view.Screen() as screen:
+        results = list(results_of(inputs, options, screen))
+        write_text(out, page(results, title=title or "Event arguments"))
+        screen.say(f"{len(results)} {'document' if len(results) == 1 else 'documents'} drawn in {out}")
+
+
+@app.command()
+@with_options
+def evaluate(
+    gold: Inputs,
+    options: Options,
+    ablate: Annotated[bool, typer.Option("--ablate", help="add a row per family of constraints removed")] = False,
+    baselines: Annotated[bool, typer.Option("--baselines", help="add random, majority, greedy, release")] = False,
+    predicted: Annotated[Path | None, typer.Option(help="score these results instead of predicting")] = None,
+    bootstrap: Annotated[int, typer.Option(help="resamples for the intervals", min=0)] = 1000,
+    seed: Annotated[int, typer.Option(help="seed of resampling and of random rows")] = 0,
+    json_: Json = False,
+    out: Out = None,
+) -> None:
+    """Compare predictions with gold roles: identification, classification, head match, with intervals."""
+    from zeroshot import cli_view as view
+    from zeroshot.cli_output import sink
+    from zeroshot.cli_work import evaluation
+
+    with view.Screen() as screen, sink(out, gold, to_stdout=json_) as taker:
+        report = evaluation(
+            gold, options, screen, ablate=ablate, baselines=baselines, predicted=predicted, bootstrap=bootstrap,
+            seed=seed,
+        )  # fmt: skip
+        taker.put(report)
+        if not json_:
+            view.show_evaluation(report)
+
+
+@app.command()
+def convert(
+    inputs: Inputs,
+    to: Annotated[str, typer.Option(help="format to write, see --list formats")] = "native",
+    out: Out = None,
+    on_error: Annotated[str, typer.Option(help="stop or skip: what a bad document does")] = "stop",
+) -> None:
+    """Write passages in another format, with offsets checked and converted."""
+    from benchmarks.passages import FORMATS
+    from zeroshot import cli_view as view
+    from zeroshot.cli_output import sink
+    from zeroshot.cli_work import passages
+
+    form = FORMATS.load(to)
+    with view.Screen() as screen, sink(out, inputs, to_stdout=out is None) as taker:
+        for passage in passages(inputs, Options(on_error=on_error), screen):
+            taker.put(form.write(passage))
+        if out is not None:
+            screen.say(f"{taker.count} {'document' if taker.count == 1 else 'documents'} written to {out}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of the native format."""
+    import json
+
+    from benchmarks.passages import native_schema
+
+    typer.echo(json.dumps(native_schema(), indent=2, ensure_ascii=False))
+
+
+@app.command()
+def lint(
+    ontologies: Annotated[list[str] | None, typer.Argument(help="names or files (default: all that ship)")] = None,
+) -> None:
+    """Check ontologies: unreachable roles, contradictions, missing descriptions; exit code 1 if one has an error."""
+    from benchmarks.ontologies import ONTOLOGIES, load_ontology
+    from benchmarks.ontologies import lint as check
+    from zeroshot import cli_view as view
+
+    found = [(name, check(load_ontology(name))) for name in ontologies or ONTOLOGIES.names()]
+    view.show_findings(found)
+    if any(finding.severity == "error" for _, findings in found for finding in findings):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line; errors of the user end with one sentence and exit code 2."""
+    try:
+        app(standalone_mode=True)
+    except FrostlineError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # the reader of our output has gone, as with | head
+        sys.stderr.close()
+        sys.exit(141)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""What ``eae-zero`` shows: progress, tables of arguments, explanations, scores, findings."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from backbones.core.registry import Registry
+
+if TYPE_CHECKING:
+    from zeroshot.result import ArgumentResult, EventResult, Result
+
+SHOWN_AFTER = 0.7  # seconds; shorter work needs no bar
+
+
+class Screen:
+    """Progress bars on standard error, gone when the work is done; silent where that is no terminal."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._began: dict[str, float] = {}
+        self._started = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self._started:
+            self._bars.stop()
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        """Show how far a phase is (see ``backbones.core.samples.Progress``)."""
+        if not self.console.is_terminal:
+            return
+        now = time.monotonic()
+        began = self._began.setdefault(phase, now)
+        if done >= total:
+            self._began.pop(phase, None)
+            if phase in self._tasks:
+                self._bars.remove_task(self._tasks.pop(phase))
+        elif phase in self._tasks:
+            self._bars.update(self._tasks[phase], completed=done, total=total)
+        elif now - began > SHOWN_AFTER:
+            if not self._started:
+                self._bars.start()
+                self._started = True
+            self._tasks[phase] = self._bars.add_task(phase, total=total, completed=done)
+
+    def say(self, text: str) -> None:
+        """Print a line to standard error."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def table(title: str | None, *columns: str, right: Sequence[str] = ()) -> Table:
+    """Return an empty table with these columns; those in ``right`` hold numbers."""
+    made = Table(title=title, title_justify="left", box=None, header_style="bold")
+    for name in columns:
+        made.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    return made
+
+
+def show(*things: Any) -> None:
+    """Print tables and lines to standard output."""
+    console = Console()
+    for thing in things:
+        console.print(thing, highlight=False, markup=not isinstance(thing, str), soft_wrap=isinstance(thing, str))
+
+
+def show_result(result: Result) -> None:
+    """Print one table for each event of a document, then what the user must know."""
+    show(f"{result.doc_id}: ontology {result.ontology}, scorer {result.scorer}")
+    spans = {mention.id: mention for mention in result.entities}
+    for event in result.events:
+        show(_event(event, spans, result))
+    solver = result.solver
+    proof = "optimal" if solver.status == "optimal" else f"{solver.status}, within {solver.gap:.3g} nats of optimal"
+    show(f"decoding: {proof}, objective {solver.objective:.3f} nats, {1000 * solver.seconds:.1f} ms")
+    for broken in solver.violations:
+        show(f"broken at a price of {broken.cost:.2f}: {broken.reason}")
+    for number, other in enumerate(result.alternatives, start=2):
+        changes = ", ".join(f"{event} {entity} -> {role or 'no role'}" for event, entity, role in other.changes)
+        show(f"assignment {number}: {other.objective:.3f} nats: {changes}")
+    for note in result.notes:
+        show(f"note: {note}")
+
+
+def _event(event: EventResult, spans: dict[str, Any], result: Result) -> Table:
+    trigger = result.text[slice(*event.trigger.span)]
+    title = f"{event.id}: {event.type}, trigger [bold]{escape(trigger)}[/bold]"
+    made = table(title, "role", "argument", "type", "prob.", "margin", "changed by", right=("prob.", "margin"))
+    for found in event.arguments:
+        made.add_row(*(escape(cell) for cell in _cells(found, spans)))
+    if event.rejected:
+        words = ", ".join(repr(spans[found.entity].text) for found in event.rejected[:8])
+        more = f" and {len(event.rejected) - 8} more" if len(event.rejected) > 8 else ""
+        made.caption, made.caption_justify = f"no role: {escape(words)}{more}", "left"
+    return made
+
+
+def _cells(found: ArgumentResult, spans: dict[str, Any]) -> tuple[str, ...]:
+    changed = ", ".join(dict.fromkeys(cause.rule for cause in found.changed_by))
+    was = f"{changed} (was {found.local_role or 'no role'})" if changed else ""
+    margin = "" if found.margin is None else f"{found.margin:.2f}"
+    chance = f"{100 * math.exp(found.score):.0f}%"
+    return found.role or "-", spans[found.entity].text or "", found.entity_type or "-", chance, margin, was
+
+
+def show_registry(what: str, registry: Registry) -> None:
+    """Print name, one line and origin of everything registered."""
+    made = table(what, "name", "what it is", "origin")
+    for entry in registry.entries():
+        made.add_row(entry.name, entry.summary, entry.origin)
+    show(made)

@@ -1,0 +1,77 @@
+"""Scorers from words: ``embedding``, ``masked,lm=DIR,mode=label``, and several with weights as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from backbones.core.errors import FrostlineError, unknown
+from backbones.core.settings import parse_pairs
+from zeroshot.scorers import SCORERS
+from zeroshot.scorers.base import Scorer
+
+DEFAULT = "embedding"
+
+
+def parse_scorer(words: str) -> tuple[str, float, dict[str, str]]:
+    """Split ``name*weight,key=value,...`` into name, weight and settings; raises FrostlineError if it is not that."""
+    head, _, rest = words.partition(",")
+    name, star, factor = (part.strip() for part in head.partition("*"))
+    try:
+        weight = float(factor) if star else 1.0
+    except ValueError:
+        weight = -1.0
+    if not name or not 0 < weight < float("inf"):
+        raise FrostlineError(
+            f"scorer {words!r}: write NAME, NAME*WEIGHT with a weight above 0, or NAME,key=value, "
+            "such as masked*0.5,lm=bert-base-uncased."
+        )
+    return name, weight, parse_pairs([part for part in rest.split(",") if part.strip()], f"scorer {name!r}")
+
+
+def make_scorer(
+    scorers: Sequence[str] = (DEFAULT,),
+    defaults: Mapping[str, Any] | None = None,
+    *,
+    calibrate: str = "none",
+    cache: Path | None = None,
+) -> tuple[Scorer, str]:
+    """Make one scorer of one or several.
+
+    Args:
+        scorers: each ``name*weight,key=value,...``; several become a weighted ensemble.
+        defaults: settings for every scorer that has such a field and does not say otherwise, such as ``lm``.
+        calibrate: ``none``, ``pmi`` or ``corpus`` (then fit it before use), for each scorer of an ensemble.
+        cache: file that keeps scores, None for none.
+
+    Returns:
+        The scorer and its name for reports.
+
+    Raises:
+        FrostlineError: unknown name, setting or calibration; a default that no scorer takes; a model that cannot be
+            loaded.
+    """
+    from zeroshot.scorers.cache import Cached
+    from zeroshot.scorers.calibrate import Calibrated
+    from zeroshot.scorers.ensemble import Ensemble
+
+    if not scorers:
+        raise FrostlineError(f"no scorer is given; known: {', '.join(SCORERS.names())}.")
+    members: list[tuple[Scorer, float]] = []
+    for words in scorers:
+        name, weight, settings = parse_scorer(words)
+        if name not in SCORERS:
+            raise unknown("scorer", name, SCORERS.names())
+        kind = SCORERS.load(name)
+        fields = kind.model_fields
+        usual = {key: value for key, value in (defaults or {}).items() if key in fields and key not in settings}
+        unused = sorted(set(defaults or {}) - set(fields))
+        if unused:
+            raise FrostlineError(f"scorer {name!r} has no setting {unused[0]!r}. It has: {', '.join(fields)}.")
+        scorer: Scorer = kind.parse({**usual, **settings}, f"scorer {name!r}")
+        if cache is not None:
+            scorer = Cached(scorer, cache)
+        members.append((scorer if calibrate == "none" else Calibrated(scorer, how=calibrate), weight))
+    label = " + ".join(scorers) + ("" if calibrate == "none" else f" ({calibrate})")
+    return (members[0][0] if len(members) == 1 else Ensemble(tuple(members))), label
