@@ -17,15 +17,20 @@ from backbones.core.errors import FrostlineError
 
 T = TypeVar("T")
 PATIENCE = 5.0  # seconds until a hub that does not answer counts as unreachable
+INSTEAD = (
+    "Without a network pass --weights FILE.safetensors (timm:), a folder with config.json and model.safetensors, or "
+    "--backbone bundled:vit-micro"
+)
 
 
-def fetch(name: str, make: Callable[[], T], repository: str = "") -> T:
+def fetch(name: str, make: Callable[[], T], repository: str = "", instead: str = INSTEAD) -> T:
     """Run a loader that may use the hub and turn its failures into one sentence on what to pass instead.
 
     Args:
         name: the backbone, for messages.
         make: the loader.
         repository: what it reads on the hub, whose cached files are checked; ``""`` or a folder: local files alone.
+        instead: what to pass without a network, for the message.
 
     Raises:
         FrostlineError: no network, a file of another checksum than the hub's (it is removed), or any other failure.
@@ -41,8 +46,7 @@ def fetch(name: str, make: Callable[[], T], repository: str = "") -> T:
             _refuse_damage(name, repository)
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise FrostlineError(
-            f"cannot load the weights of {name!r}: {reason}. Without a network pass --weights FILE.safetensors "
-            "(timm:), a folder with config.json and model.safetensors, or --backbone bundled:vit-micro; "
+            f"cannot load the weights of {name!r}: {reason}. {instead}; "
             "HF_ENDPOINT names a mirror and HF_HOME a filled cache."
         ) from error
     if remote:
