@@ -1,0 +1,222 @@
+"""Which rules gave a pair another role than its scores: found by decoding a part again without them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from zeroshot.constraints.base import Constraint, Row
+from zeroshot.decoding import Decoding
+from zeroshot.parts import Part, fixed
+from zeroshot.result import Cause
+
+HOLD = "held"  # the rule by which a role or a whole assignment is held; no user sees it
+TINY = 1e-6  # solvers keep rows to about this
+SHOWN = 3  # rows of one rule whose words are told
+
+Roles = tuple[str | None, ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """See the fields of the same names in zeroshot.explain.Explanation."""
+
+    causes: tuple[Cause, ...]
+    joint: bool
+    price: float | None
+    proven: bool
+
+
+class Blame:
+    """Decodes one part without some of its rules, each set of rules once.
+
+    Args:
+        part: a part of the problem; families: name of a rule -> its family.
+        decoding: of the whole problem; decode: what decodes; time_limit: seconds for each decoding.
+        until: time of ``time.monotonic`` after which nothing is decoded again and verdicts are a first glance.
+    """
+
+    def __init__(
+        self,
+        part: Part,
+        families: Mapping[str, str],
+        decoding: Decoding,
+        decode: Callable[..., Decoding],
+        time_limit: float,
+        until: float,
+    ) -> None:
+        self.part, self._families, self._decode, self._time_limit = part, families, decode, time_limit
+        self._until = until
+        self.place = {pair: index for index, pair in enumerate(part.pairs)}
+        self.roles = tuple(decoding.roles[pair] for pair in part.pairs)
+        kinds = zip(decoding.types, part.problem.types, strict=True)
+        self.types = tuple(kind if allowed else None for kind, allowed in kinds)
+        self._without: dict[frozenset[str], Decoding] = {}
+        self._before: dict[str, dict[str, float]] = {}
+        self._limit = 1.0 + _spread(part)
+
+    def of(self, pair: int, local: str | None) -> Verdict:
+        """Return what gave the pair (numbered as in the whole problem) its role instead of ``local``."""
+        at = self.place[pair]
+        if time.monotonic() > self._until:
+            return self.glance(at, local)
+        base, kept = self.without(()), self._keeping(at, local)
+        sole = [name for name in self.part.rows if self._changes(at, (name,))]
+        names = sole or self._together(at)
+        price = None if kept is None else max(0.0, base.objective - kept.objective)
+        joint = not sole and len(names) > 1
+        causes = tuple(
+            Cause(
+                rule=name,
+                family=self._families[name],
+                reason=self._words(name, at, local, (name,) if sole else tuple(names)),
+                cost=price,
+            )
+            for name in names
+        )
+        used = [base, *self._without.values(), *([kept] if kept is not None else [])]
+        proven = all(found.status == "optimal" for found in used) and base.roles == self.roles
+        return Verdict(causes, joint, price, proven)
+
+    def glance(self, at: int, local: str | None) -> Verdict:
+        """Blame the rules that ``local`` would break as things stand: a bound on the price, without decoding again."""
+        worse = {name: self._worse(name, self._flipped(at, local), self.types) for name in self.part.rows}
+        score = {role: self.part.scores[self.part.problem.x(at, role)] for role in (local, self.roles[at])}
+        price = float(score[self.roles[at]] - score[local]) + sum(sum(costs.values()) for costs in worse.values())
+        told = None if np.isinf(price) else max(0.0, price)
+        causes = tuple(
+            Cause(rule=name, family=self._families[name], reason=self._told(name, at, costs), cost=told)
+            for name, costs in worse.items()
+            if costs
+        )
+        return Verdict(causes, len(causes) > 1, told, False)
+
+    def without(self, names: Iterable[str]) -> Decoding:
+        """Decode the part without the rules ``names``."""
+        left = frozenset(names)
+        if left not in self._without:
+            rules = {name: rows for name, rows in self.part.rows.items() if name not in left}
+            self._without[left] = self._solve(rules)
+        return self._without[left]
+
+    def _changes(self, at: int, names: Iterable[str]) -> bool:
+        return self.without(names).roles[at] != self.roles[at]
+
+    def _together(self, at: int) -> list[str]:
+        """Return a minimal set of rules whose removal changes the role: rules are put back, the first one first."""
+        gone = list(self.part.rows)
+        if not self._changes(at, gone):
+            return []  # the role is as good as the local one by its scores alone
+        for name in self.part.rows:
+            rest = [other for other in gone if other != name]
+            if self._changes(at, rest):
+                gone = rest
+        return gone
+
+    def _keeping(self, at: int, role: str | None) -> Decoding | None:
+        """Decode with a role held; None if no assignment has it.
+
+        The price of letting go is above anything that an assignment can gain, so only hard rules make it pay; a hard
+        row would have the decoder look for the rules in conflict, which nobody asked for.
+        """
+        row = Row(((self.part.problem.x(at, role), 1.0),), 1.0, np.inf, self._limit, HOLD)
+        found = self._solve(self.part.rows, {HOLD: fixed(HOLD, [row])})
+        return None if found.roles[at] != role else found
+
+    def _solve(self, rows: Mapping[str, Iterable[Row]], more: Mapping[str, Constraint] | None = None) -> Decoding:
+        rules = {name: fixed(self._families[name], found) for name, found in rows.items()}
+        return self._decode(self.part.problem, self.part.scores, {**rules, **(more or {})}, time_limit=self._time_limit)
+
+    def _words(self, name: str, at: int, local: str | None, gone: tuple[str, ...]) -> str:
+        """Return the words of the rows of a rule that the local role would break.
+
+        The local role is put into the assignment; if that alone breaks no row of the rule, because it works through
+        other pairs, the assignment without the rule is taken, which breaks one unless it is as good.
+        """
+        free = self.without(gone)
+        for roles, types in ((self._flipped(at, local), self.types), (free.roles, free.types)):
+            worse = self._worse(name, roles, types)
+            if worse:
+                return self._told(name, at, worse)
+        others = ", ".join(other for other in gone if other != name)
+        return f"it acts together with {others}" if others else "it decides between assignments that are equally good"
+
+    def _flipped(self, at: int, role: str | None) -> tuple[str | None, ...]:
+        return (*self.roles[:at], role, *self.roles[at + 1 :])
+
+    def _worse(self, name: str, roles: Roles, types: Roles) -> dict[str, float]:
+        """Return the words of the rows of a rule that an assignment breaks further than the decoding, and the cost."""
+        if name not in self._before:
+            self._before[name] = self._broken(name, self.roles, self.types)
+        before = self._before[name]
+        after = self._broken(name, roles, types)
+        return {reason: cost for reason, cost in after.items() if cost > before.get(reason, 0.0) + 1e-6}
+
+    def _told(self, name: str, at: int, worse: Iterable[str]) -> str:
+        """Join the words of rows, those that speak of the pair itself first."""
+        near = self._near(name, at)
+        reasons = sorted(worse, key=lambda reason: reason not in near)  # stable: else in the order of the rows
+        more = f"; and {len(reasons) - SHOWN} more" if len(reasons) > SHOWN else ""
+        return "; ".join(reason.rstrip().rstrip(".") for reason in reasons[:SHOWN]) + more
+
+    def _near(self, name: str, at: int) -> set[str]:
+        """Return the words of rows that speak of the pair itself."""
+        own = {int(column) for column in self.part.problem.pair_groups[at]}
+        return {row.reason for row in self.part.rows[name] if any(key in own for key, _ in row.terms)}
+
+    def _broken(self, name: str, roles: Roles, types: Roles) -> dict[str, float]:
+        """Return the words of the rows that an assignment breaks and what that costs, infinite for hard rows."""
+        problem = self.part.problem
+        on = {problem.x(at, role) for at, role in enumerate(roles)}
+        on |= {problem.y(mention, kind) for mention, kind in enumerate(types) if kind is not None}
+        found: dict[str, float] = {}
+        free: list[Row] = []
+        for row in self.part.rows[name]:
+            if any(isinstance(key, tuple) for key, _ in row.terms):
+                free.append(row)
+                continue
+            value = sum(factor for key, factor in row.terms if key in on)
+            amount = max(row.lower - value, value - row.upper)
+            if amount > TINY:
+                cost = np.inf if row.price is None else amount * row.price
+                found[row.reason] = found.get(row.reason, 0.0) + cost
+        for reason, cost in self._with_aux(name, free, on) if free else ():
+            found[reason] = found.get(reason, 0.0) + cost
+        return found
+
+    def _with_aux(self, name: str, rows: list[Row], on: set[int]) -> list[tuple[str, float]]:
+        """Let the decoder choose auxiliary variables while everything else is held, hard rows being dear."""
+        dear = 1.0 + sum(_span(row) * (row.price or 0.0) for row in rows)
+        prices = [dear * _weight(row) if row.price is None else row.price for row in rows]
+        priced = [replace(row, price=price) for row, price in zip(rows, prices, strict=True)]
+        held = [Row(((column, 1.0),), 1.0, np.inf, None, HOLD) for column in sorted(on)]
+        rules = {name: fixed(self._families[name], priced), HOLD: fixed(HOLD, held)}
+        found = self._decode(self.part.problem, self.part.scores, rules, time_limit=self._time_limit)
+        hard = {row.reason for row in rows if row.price is None}
+        return [
+            (each.reason, np.inf if each.reason in hard else each.cost)
+            for each in found.violations
+            if each.rule == name and each.amount > TINY
+        ]
+
+
+def _weight(row: Row) -> float:
+    """Weigh rows that define auxiliaries (two terms) above those that limit them: the latter are what is broken."""
+    return 2.0 if len(row.terms) > 2 else 16.0 if any(not isinstance(key, tuple) for key, _ in row.terms) else 4.0
+
+
+def _span(row: Row) -> float:
+    """Return the most by which a row can leave its bounds."""
+    low = sum(min(factor, 0.0) for _, factor in row.terms)
+    high = sum(max(factor, 0.0) for _, factor in row.terms)
+    return max(row.lower - low, high - row.upper, 0.0)
+
+
+def _spread(part: Part) -> float:
+    """Return a bound on how much two assignments that keep the hard rows can differ in their objective."""
+    groups = (*part.problem.pair_groups, *part.problem.type_groups)
+    scores = sum(float(np.ptp(part.scores[group])) for group in groups if len(group))
+    return scores + sum(_span(row) * row.price for rows in part.rows.values() for row in rows if row.price)
