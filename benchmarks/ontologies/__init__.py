@@ -1,5 +1,6 @@
 """Ontologies: what is known of a domain before any text is read."""
 
+from benchmarks.ontologies.load import ONTOLOGIES, load_ontology
 from benchmarks.ontologies.types import EntityType, EventType, Ontology, Role, RoleMap, Weights
 
-__all__ = ["EntityType", "EventType", "Ontology", "Role", "RoleMap", "Weights"]
+__all__ = ["ONTOLOGIES", "EntityType", "EventType", "Ontology", "Role", "RoleMap", "Weights", "load_ontology"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -41,12 +43,14 @@ class Role(Words):
         types: entity types that may fill it; empty: any.
         min: least number of things (coreference clusters) that fill it; max: greatest number, None for any.
         time: whether it is filled by expressions of time.
+        aliases: other spellings that data sets use, compared without regard to case.
     """
 
     types: tuple[str, ...] = ()
     min: int = Field(default=0, ge=0)
     max: int | None = Field(default=None, ge=1)
     time: bool = False
+    aliases: tuple[str, ...] = ()
 
 
 class EventType(Words):
@@ -65,6 +69,14 @@ class EventType(Words):
     exclusions: tuple[tuple[str, str], ...] = ()
     implies: tuple[tuple[str, str], ...] = ()
     hypothesis: str | None = None
+
+    def role(self, name: str) -> str | None:
+        """Return the key of the role that ``name`` spells (a key or an alias, in any case), None if none."""
+        return name if name in self.roles else self._spellings.get(name.casefold())
+
+    @cached_property
+    def _spellings(self) -> dict[str, str]:
+        return _spellings(self.roles)
 
 
 class RoleMap(Settings):
@@ -126,39 +138,80 @@ class Ontology(Settings):
             raise unknown(f"event type (ontology {self.name!r})", name, self.events)
         return found
 
+    def event_type(self, name: str) -> str | None:
+        """Return the key of the event type that ``name`` spells, None if none.
+
+        Case does not matter, nor whether parts are divided by ``:``, ``.`` or ``_``, nor a last part that says that
+        nothing is specified: ``Conflict_Attack`` and ``conflict.attack.n/a`` are ``Conflict:Attack``.
+        """
+        return name if name in self.events else self._event_spellings.get(_plain(name))
+
     def entity_type(self, name: str) -> str | None:
         """Return the key of the entity type that ``name`` spells (a key or an alias, in any case), None if none."""
-        return self._spellings().get(name.casefold())
+        return self._type_spellings.get(name.casefold())
 
-    def _spellings(self) -> dict[str, str]:
-        table = {alias.casefold(): key for key, kind in self.entity_types.items() for alias in kind.aliases}
-        return table | {key.casefold(): key for key in self.entity_types}
+    @cached_property
+    def _type_spellings(self) -> dict[str, str]:
+        return _spellings(self.entity_types)
+
+    @cached_property
+    def _event_spellings(self) -> dict[str, str]:
+        return {_plain(key): key for key in reversed(self.events)}  # of two that read the same the first wins
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
-        for event, kind in self.events.items():
-            for role, spec in kind.roles.items():
-                for entity in spec.types:
-                    if entity not in self.entity_types:
-                        raise ValueError(str(unknown(f"entity type of {event}.{role}", entity, self.entity_types)))
-                if spec.max is not None and spec.max < spec.min:
-                    raise ValueError(f"{event}.{role}: max {spec.max} is less than min {spec.min}")
-            for pair in (*kind.exclusions, *kind.implies):
-                for role in pair:
-                    if role not in kind.roles:
-                        raise ValueError(str(unknown(f"role of {event}", role, kind.roles)))
+        wrong = [fault for event, kind in self.events.items() for fault in self._faults(event, kind)]
+        wrong += [str(unknown("entity type in time_types", name, self.entity_types)) for name in self.time_types
+                  if name not in self.entity_types]  # fmt: skip
+        if wrong:
+            more = f" (and {len(wrong) - _SHOWN} more)" if len(wrong) > _SHOWN else ""
+            raise ValueError("; ".join(wrong[:_SHOWN]) + more)
         return self
+
+    def _faults(self, event: str, kind: EventType) -> list[str]:
+        faults = []
+        for role, spec in kind.roles.items():
+            where = f"events.{event}.roles.{role}"
+            unheard = [name for name in spec.types if name not in self.entity_types]
+            faults += [str(unknown(f"entity type in {where}.types", name, self.entity_types)) for name in unheard]
+            if spec.max is not None and spec.max < spec.min:
+                faults.append(f"{where}: max {spec.max} is less than min {spec.min}; raise max or lower min.")
+        for rule, pairs in (("exclusions", kind.exclusions), ("implies", kind.implies)):
+            strange = [role for pair in pairs for role in pair if role not in kind.roles]
+            faults += [str(unknown(f"role in events.{event}.{rule}", role, kind.roles)) for role in strange]
+            for a, b in pairs:
+                if a == b:
+                    faults.append(f"events.{event}.{rule}: the pair ({a}, {b}) names one role twice; name two roles.")
+        return faults
+
+
+_SHOWN = 5
+_UNSAID = ("unspecified", "n/a", "na")
+
+
+def _spellings(table: Mapping[str, EntityType] | Mapping[str, Role]) -> dict[str, str]:
+    aliases = {alias.casefold(): key for key, spec in table.items() for alias in spec.aliases}
+    return aliases | {key.casefold(): key for key in table}
+
+
+def _parts(key: str) -> list[str]:
+    """Return the parts of a key; a last part that says that nothing is specified is dropped."""
+    parts = [part for part in key.replace(":", ".").split(".") if part] or [key]
+    return parts[:-1] if len(parts) > 1 and parts[-1].casefold() in _UNSAID else parts
+
+
+def _plain(key: str) -> str:
+    return ".".join(_parts(key)).casefold().replace("_", ".")
 
 
 def verbal(key: str) -> str:
-    """Return a key as words: last part, lower case, hyphens, underscores and capitals become spaces."""
-    last = key.replace(":", ".").rpartition(".")[2]
+    """Return a key as words: last part that says something, lower case; hyphens, capitals and the like are spaces."""
+    last = _parts(key)[-1]
     letters: list[str] = []
-    for before, letter in zip(" " + last, last, strict=False):
-        if letter.isupper() and before.islower():
-            letters.append(" ")
-        letters.append(" " if letter in "-_" else letter.lower())
-    return "".join(letters).strip()
+    for before, letter, after in zip(" " + last, last, last[1:] + " ", strict=False):
+        starts = letter.isupper() and (before.islower() or (before.isupper() and after.islower()))
+        letters.append((" " if starts else "") + (" " if letter in "-_/" else letter.lower()))
+    return " ".join("".join(letters).split()) or key
 
 
 def say(words: Words, key: str, language: str) -> str:
