@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -34,26 +34,47 @@ class Settings(BaseModel):
 
 
 def _explain(cls: type[Settings], item: Any) -> str:
-    path = ".".join(str(part) for part in item["loc"])
+    path = _dotted(item["loc"])
     if item["type"] == "extra_forbidden":
         names = _keys_beside(cls, item["loc"])
         close = nearest(path, names)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         return f"unknown key {path!r}.{hint} Known keys: {', '.join(names) or 'none'}."
     rule = item["msg"].removeprefix("Value error, ")
-    return f"{path or 'value'} = {item['input']!r}: {rule[:1].lower() + rule[1:]}."
+    rule = rule[:1].lower() + rule[1:].rstrip(".") + "."
+    if isinstance(item["input"], Mapping) and item["type"] == "value_error":  # the rule names what is wrong in it
+        return f"{path}: {rule}" if path else rule
+    value = repr(item["input"])
+    shown = value if len(value) <= _SHOWN else value[:_SHOWN] + "..."
+    return f"{path or 'value'} = {shown}: {rule}"
+
+
+_SHOWN = 200
+
+
+def _dotted(loc: tuple[int | str, ...]) -> str:
+    """Join the parts of a path; a part with a dot of its own is quoted, as TOML does."""
+    return ".".join(f'"{part}"' if "." in str(part) else str(part) for part in loc)
 
 
 def _keys_beside(cls: type[Settings], loc: tuple[int | str, ...]) -> list[str]:
     """Return the keys that could stand where ``loc`` points to, written from the top."""
     holder: Any = cls
     for part in loc[:-1]:
-        field = holder.model_fields.get(part) if isinstance(part, str) else None
-        holder = field.annotation if field is not None else None
-        if not (isinstance(holder, type) and issubclass(holder, BaseModel)):
-            return []
-    before = "".join(f"{part}." for part in loc[:-1])
+        holder = _inside(holder, part)
+    if not (isinstance(holder, type) and issubclass(holder, BaseModel)):
+        return []
+    before = f"{_dotted(loc[:-1])}." if loc[:-1] else ""
     return [before + name for name in holder.model_fields]
+
+
+def _inside(holder: Any, part: int | str) -> Any:
+    """Return the annotation of what lies under ``part``: of a model's field, a table's value or a list's item."""
+    if isinstance(holder, type) and issubclass(holder, BaseModel):
+        field = holder.model_fields.get(str(part))
+        return field.annotation if field is not None else None
+    arguments = [argument for argument in get_args(holder) if argument not in (Ellipsis, type(None))]
+    return arguments[-1] if arguments and get_origin(holder) in (dict, list, tuple) else None
 
 
 def parse_pairs(pairs: list[str], where: str) -> dict[str, str]:
