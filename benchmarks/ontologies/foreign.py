@@ -19,7 +19,9 @@ _ARGUMENT = re.compile(r"<arg(\d+)>")
 
 def is_kairos(values: Table) -> bool:
     """Whether each value is an event type with a list of roles (WikiEvents' event_role_KAIROS.json)."""
-    return bool(values) and all(isinstance(item, dict) and isinstance(item.get("roles"), list) for item in values.values())
+    return bool(values) and all(
+        isinstance(item, dict) and isinstance(item.get("roles"), list) for item in values.values()
+    )
 
 
 def from_kairos(values: Table, name: str, known: Known) -> dict[str, Any]:

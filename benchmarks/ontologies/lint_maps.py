@@ -1,0 +1,89 @@
+"""Lint of cross-event maps: patterns that match nothing, roles that nobody has, joins that cannot hold."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+
+from backbones.core.errors import nearest
+from benchmarks.ontologies.types import Ontology, RoleMap
+
+Fault = tuple[str, str, str]
+"""Path, what is wrong, what to do."""
+
+
+def map_faults(ontology: Ontology) -> Iterator[Fault]:
+    """Yield what is wrong with the maps of ``ontology``."""
+    for number, rule in enumerate(ontology.maps):
+        path = f"maps[{number}].roles"
+        matched = {"source": matches(ontology, rule.source), "target": matches(ontology, rule.target)}
+        missing = [side for side, found in matched.items() if not found]
+        for side in missing:
+            pattern = getattr(rule, side)
+            close = nearest(pattern, ontology.events, limit=1)
+            yield (
+                f"{path}.{side}",
+                f"{pattern!r} matches no event type",
+                (f"write an event type or a pattern over them, such as {(close or list(ontology.events))[0]!r}"),
+            )
+        if not missing:
+            yield from _joins(ontology, rule, path, matched["source"], matched["target"])
+    yield from _contradictions(ontology)
+
+
+def matches(ontology: Ontology, pattern: str) -> list[str]:
+    """Return the event types that a shell pattern matches; case matters."""
+    return [event for event in ontology.events if fnmatchcase(event, pattern)]
+
+
+def _joins(ontology: Ontology, rule: RoleMap, path: str, sources: list[str], targets: list[str]) -> Iterator[Fault]:
+    for role, count in Counter(rule.roles.values()).items():
+        if count > 1:
+            several = " and ".join(a for a, b in rule.roles.items() if b == role)
+            yield path, f"{several} are both {role}: read backwards, one thing has both roles", "keep one of them"
+    for a, b in rule.roles.items():
+        strange = [*_strange(ontology, a, rule.source, sources), *_strange(ontology, b, rule.target, targets)]
+        yield from ((path, words, fix) for words, fix in strange)
+        if not strange and not _fillable(ontology, a, sources, b, targets):
+            words = f"{a} and {b} admit no entity type in common, so nothing can have both"
+            yield path, words, "admit one type in both, or drop the pair"
+
+
+def _strange(ontology: Ontology, role: str, pattern: str, events: list[str]) -> Iterator[tuple[str, str]]:
+    known = sorted({name for event in events for name in ontology.events[event].roles})
+    if role not in known:
+        close = nearest(role, known, limit=1) or known[:1]
+        fix = f"write a role that one of them has, such as {close[0]!r}" if close else "give one of them roles"
+        yield f"no event type that {pattern!r} matches has a role {role!r}", fix
+
+
+def _fillable(ontology: Ontology, a: str, sources: list[str], b: str, targets: list[str]) -> bool:
+    """Whether some two of the event types have the roles ``a`` and ``b`` with an entity type in common."""
+    here = [set(ontology.events[event].roles[a].types) for event in sources if a in ontology.events[event].roles]
+    there = [set(ontology.events[event].roles[b].types) for event in targets if b in ontology.events[event].roles]
+    return any(not one or not other or one & other for one in here for other in there)
+
+
+def _contradictions(ontology: Ontology) -> Iterator[Fault]:
+    """Yield maps that send one role to two roles of the same other event type."""
+    sent: dict[tuple[str, str, str], dict[str, int]] = defaultdict(dict)
+    told = set()
+    for number, rule in enumerate(ontology.maps):
+        for source in matches(ontology, rule.source):
+            for target in matches(ontology, rule.target):
+                for a, b in rule.roles.items():
+                    if a not in ontology.events[source].roles or b not in ontology.events[target].roles:
+                        continue
+                    for one, role, other, into in ((source, a, target, b), (target, b, source, a)):
+                        held = sent[one, role, other]
+                        held.setdefault(into, number)
+                        first = next(iter(held))
+                        clash = (held[first], number, role)
+                        if first != into and held[first] != number and clash not in told:
+                            told.add(clash)
+                            words = f"{role} of {one} is {into} in {other}, but maps[{held[first]}] makes it {first}"
+                            yield f"maps[{number}].roles", words, "narrow the pattern of one of them or drop the pair"
+
+
+__all__ = ["map_faults", "matches"]
