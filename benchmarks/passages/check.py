@@ -1,0 +1,242 @@
+"""Whether a passage holds together: by itself, and against the ontology that it is read with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from backbones.core.errors import FrostlineError
+from benchmarks.ontologies import Ontology
+from benchmarks.passages.agree import misfit
+from benchmarks.passages.nodes import brief, misread, similar, some
+from benchmarks.passages.types import Argument, Event, Mention, Passage, Span, Trigger, UserRule
+
+MAX_COVERED = 2**24
+"""Characters that all spans of a passage may cover together; more is taken for wrong offsets, and would fill memory."""
+
+Spanned = TypeVar("Spanned", Mention, Trigger)
+
+_BETWEEN = re.compile(r"[\W_]+")
+_ANY = ".unspecified"
+
+
+def check_passage(passage: Passage, where: str) -> Passage:
+    """Check ids and spans and fill in every ``text`` from its slice.
+
+    Args:
+        passage: as it was read or made; where: file and record, for messages.
+
+    Raises:
+        FrostlineError: empty text, duplicate or dangling id, span out of range, text that differs from its slice,
+            rule of the user about an event or entity that does not exist; names the JSON path and the fix.
+    """
+    if not passage.text.strip():
+        raise misread(where, "$.text", brief(passage.text[:40]), "a text", "There is nothing to read.")
+    _half_characters(passage, where)
+    _unique(where, "$.entities", [mention.id for mention in passage.entities])
+    _unique(where, "$.events", [event.id for event in passage.events])
+    _ordered(passage, where)
+    spans = [*(mention.span for mention in passage.entities), *(event.trigger.span for event in passage.events)]
+    if sum(max(0, end - start) for start, end in spans) > max(MAX_COVERED, len(passage.text)):
+        raise misread(where, "$", "more", f"spans that cover at most {MAX_COVERED} characters together")
+    entities = tuple(
+        _filled(mention, passage.text, where, f"$.entities[{at}]") for at, mention in enumerate(passage.entities)
+    )
+    events = tuple(
+        _with_trigger(event, _filled(event.trigger, passage.text, where, f"$.events[{at}].trigger"))
+        for at, event in enumerate(passage.events)
+    )
+    _named(passage, where)
+    for at, mention in enumerate(passage.entities):
+        if mention.head is not None:
+            _in_range(mention.head, len(passage.text), where, f"$.entities[{at}].head")
+    same = all(new is old for new, old in zip((*entities, *events), (*passage.entities, *passage.events), strict=True))
+    return passage if same else passage.model_copy(update={"entities": entities, "events": events})
+
+
+def _with_trigger(event: Event, trigger: Trigger) -> Event:
+    return event if trigger is event.trigger else event.model_copy(update={"trigger": trigger})
+
+
+def _half_characters(passage: Passage, where: str) -> None:
+    try:
+        passage.text.encode()
+    except UnicodeEncodeError as error:
+        raise misread(
+            where, "$.text", f"half of a surrogate pair at character {error.start}", "whole characters",
+            "Decode the text with errors='replace'.",
+        ) from None  # fmt: skip
+
+
+def _unique(where: str, path: str, names: list[str]) -> None:
+    seen: dict[str, int] = {}
+    for at, name in enumerate(names):
+        if name in seen:
+            raise misread(
+                where, f"{path}[{at}].id", f"the id {brief(name)}", "an id of its own",
+                f"{path}[{seen[name]}] has it too: rename one, and what refers to it.",
+            )  # fmt: skip
+        seen[name] = at
+
+
+def _ordered(passage: Passage, where: str) -> None:
+    """Check that tokens and sentences lie in the text, one after the other."""
+    for key, spans in (("tokens", passage.tokens), ("sentences", passage.sentences)):
+        at = 0
+        for number, (start, end) in enumerate(spans or ()):
+            if not at <= start <= end <= len(passage.text):
+                raise misread(
+                    where, f"$.{key}[{number}]", f"{start}-{end}", f"{at} <= start <= end <= {len(passage.text)}",
+                    "Spans are characters, end-exclusive, in the order of the text.",
+                )  # fmt: skip
+            at = end
+
+
+def _in_range(span: Span, length: int, where: str, path: str) -> None:
+    start, end = span
+    if not 0 <= start < end <= length:
+        backwards = "the end is not after the start" if start >= end else "it lies outside the text"
+        raise misread(
+            where, path, f"start {start}, end {end}", f"0 <= start < end <= {length} (characters, end-exclusive)",
+            f"A span out of range: {backwards}. Are the offsets inclusive, or those of another text?",
+        )  # fmt: skip
+
+
+def _filled(held: Spanned, text: str, where: str, path: str) -> Spanned:
+    _in_range(held.span, len(text), where, path)
+    start, end = held.span
+    if held.text is None:
+        return held.model_copy(update={"text": text[start:end]})
+    if len(held.text) != end - start or held.text != text[start:end]:
+        raise FrostlineError(
+            f"{where}: {path}: the text differs from the offsets: {misfit(text, held.span, held.text)}"
+        )
+    return held
+
+
+def _named(passage: Passage, where: str) -> None:
+    """Check that every id that is referred to exists."""
+    entities = {mention.id for mention in passage.entities}
+    events = {event.id for event in passage.events}
+    for at, event in enumerate(passage.events):
+        for number, argument in enumerate(event.arguments):
+            _known(argument.entity, entities, "entity", where, f"$.events[{at}].arguments[{number}].entity")
+    for at, rule in enumerate(passage.constraints):
+        _known(rule.event, events, "event", where, f"$.constraints[{at}].event")
+        _known(rule.entity, entities, "entity", where, f"$.constraints[{at}].entity")
+
+
+def _known(name: str, names: set[str], kind: str, where: str, path: str) -> None:
+    if name not in names:
+        listed = sorted(names)
+        close = similar(name, listed)
+        hint = f"Did you mean {close[0]!r}?" if close else f"There are {some(listed)}."
+        raise misread(where, path, brief(name), f"the id of an {kind} of this passage", hint)
+
+
+def check_against(passage: Passage, ontology: Ontology, where: str, *, gold: bool = True) -> Passage:
+    """Check a passage against an ontology and spell its event types and roles as the ontology does.
+
+    Args:
+        passage: one that ``check_passage`` returned; where: file and record, for messages.
+        gold: whether gold roles must be roles of the ontology; if not, those that are none stay as they are.
+
+    Raises:
+        FrostlineError: unknown event type or role, with the closest names; an event whose candidates are given and
+            that has none.
+    """
+    events = []
+    for at, event in enumerate(passage.events):
+        path = f"$.events[{at}]"
+        kind = _spelled_type(ontology, event.type, where, f"{path}.type")
+        arguments = tuple(
+            _spelled_argument(ontology, kind, argument, where, f"{path}.arguments[{number}].role", gold)
+            for number, argument in enumerate(event.arguments)
+        )
+        _has_candidates(passage, event, where, f"{path}.candidates")
+        events.append(event.model_copy(update={"type": kind, "arguments": arguments}))
+    kinds = {event.id: event.type for event in events}
+    rules = tuple(_spelled_rule(ontology, kinds, rule, where, at) for at, rule in enumerate(passage.constraints))
+    return passage.model_copy(update={"events": tuple(events), "constraints": rules})
+
+
+def _has_candidates(passage: Passage, event: Event, where: str, path: str) -> None:
+    given = event.candidates
+    if (given == "arguments" and not event.arguments) or (given == "entities" and not passage.entities):
+        raise misread(
+            where, path, f"{given!r} and no {given}", "candidates",
+            f"List {given}, or write 'auto' to have them found in the text.",
+        )  # fmt: skip
+
+
+def _spelled_type(ontology: Ontology, name: str, where: str, path: str) -> str:
+    try:
+        return resolve_event_type(ontology, name)
+    except FrostlineError as error:
+        raise FrostlineError(f"{where}: {path}: {error}") from None
+
+
+def _spelled_role(ontology: Ontology, kind: str, name: str, where: str, path: str) -> str:
+    roles = ontology.events[kind].roles
+    found = resolve_name(name, roles)
+    if found is None:
+        close = similar(name, roles)
+        hint = f"Did you mean {close[0]!r}?" if close else ""
+        rule = f"a role of {kind} in the ontology {ontology.name!r}: {some(roles, 40)}"
+        raise misread(where, path, f"the unknown role {brief(name)}", rule, hint)
+    return found
+
+
+def _spelled_argument(ontology: Ontology, kind: str, argument: Argument, where: str, path: str, gold: bool) -> Argument:
+    if argument.role is None or (not gold and resolve_name(argument.role, ontology.events[kind].roles) is None):
+        return argument
+    role = _spelled_role(ontology, kind, argument.role, where, path)
+    return argument if role == argument.role else argument.model_copy(update={"role": role})
+
+
+def _spelled_rule(ontology: Ontology, kinds: Mapping[str, str], rule: UserRule, where: str, at: int) -> UserRule:
+    if rule.role is None:
+        return rule
+    role = _spelled_role(ontology, kinds[rule.event], rule.role, where, f"$.constraints[{at}].role")
+    return rule if role == rule.role else rule.model_copy(update={"role": role})
+
+
+def resolve_name(name: str, names: Iterable[str]) -> str | None:
+    """Return the one of ``names`` that ``name`` spells, whatever case and separators; None if none or several."""
+    options = list(names)
+    if name in options:
+        return name
+    fitting = [option for option in options if _plain(option) == _plain(name)]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def resolve_event_type(ontology: Ontology, name: str) -> str:
+    """Return the event type of the ontology that ``name`` spells.
+
+    ``Conflict:Attack``, ``conflict.attack`` and ``CONFLICT_ATTACK`` are one type; a type that the ontology divides
+    stands for its ``Unspecified`` part; a last part alone is enough where no other type has it.
+
+    Raises:
+        FrostlineError: no type has that name or several could be meant; names the closest.
+    """
+    found = resolve_name(name, ontology.events)
+    if found is not None:
+        return found
+    plain = _plain(name)
+    found = resolve_name(plain + _ANY, ontology.events) or resolve_name(plain.removesuffix(_ANY), ontology.events)
+    if found is not None:
+        return found
+    last = [kind for kind in ontology.events if _plain(re.split(r"[:.]", kind)[-1]) == plain]
+    if len(last) == 1:
+        return last[0]
+    close = last or similar(name, ontology.events)
+    hint = f" Did you mean {' or '.join(map(repr, close[:3]))}?" if close else ""
+    raise FrostlineError(
+        f"unknown event type {brief(name)}: the ontology {ontology.name!r} has {len(ontology.events)} types.{hint} "
+        f"Known: {some(ontology.events, 150)}."
+    )
+
+
+def _plain(name: str) -> str:
+    return _BETWEEN.sub(".", name).strip(".").casefold()
