@@ -124,7 +124,7 @@ def load_language_model(
         raise unknown("kind of language model", kind, KINDS)
     place = pick_device(device)
     dtype = _dtype(precision, place)
-    target = _resolve(name)
+    target = folder_of(name)
     with _isolated():
         lead = "" if Path(target).is_dir() else "There is no such folder either. "
         module, info, tokenizer = fetch(name, lambda: _read(name, target, kind), target, lead + INSTEAD)
@@ -148,8 +148,8 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if quick else torch.float32
 
 
-def _resolve(name: str) -> str:
-    """Return the folder or the hub's name that ``name`` stands for."""
+def folder_of(name: str) -> str:
+    """Return the folder or the hub's name that ``name`` stands for; raises FrostlineError if it can be neither."""
     if name in BUNDLED:
         package, folder, distribution = BUNDLED[name]
         spec = find_spec(package)  # the package itself is not imported: it would import much else
