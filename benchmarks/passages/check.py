@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from difflib import SequenceMatcher
 from typing import TypeVar
 
 from backbones.core.errors import FrostlineError
-from benchmarks.ontologies import Ontology
+from benchmarks.ontologies.types import EventType, Ontology, verbal
 from benchmarks.passages.agree import misfit
-from benchmarks.passages.nodes import brief, misread, similar, some
+from benchmarks.passages.nodes import Note, brief, misread, similar, some, unheard
 from benchmarks.passages.types import Argument, Event, Mention, Passage, Span, Trigger, UserRule
 
 MAX_COVERED = 2**24
 """Characters that all spans of a passage may cover together; more is taken for wrong offsets, and would fill memory."""
 
+SLIP = 0.75
+"""Likeness (difflib) from which a part of a type is taken for a misspelling of another one."""
+
 Spanned = TypeVar("Spanned", Mention, Trigger)
 
 _BETWEEN = re.compile(r"[\W_]+")
-_ANY = ".unspecified"
 
 
 def check_passage(passage: Passage, where: str) -> Passage:
@@ -135,12 +138,15 @@ def _known(name: str, names: set[str], kind: str, where: str, path: str) -> None
         raise misread(where, path, brief(name), f"the id of an {kind} of this passage", hint)
 
 
-def check_against(passage: Passage, ontology: Ontology, where: str, *, gold: bool = True) -> Passage:
+def check_against(
+    passage: Passage, ontology: Ontology, where: str, *, gold: bool = True, note: Note = unheard
+) -> Passage:
     """Check a passage against an ontology and spell its event types and roles as the ontology does.
 
     Args:
         passage: one that ``check_passage`` returned; where: file and record, for messages.
         gold: whether gold roles must be roles of the ontology; if not, those that are none stay as they are.
+        note: told of types that are read as another one.
 
     Raises:
         FrostlineError: unknown event type or role, with the closest names; an event whose candidates are given and
@@ -150,6 +156,8 @@ def check_against(passage: Passage, ontology: Ontology, where: str, *, gold: boo
     for at, event in enumerate(passage.events):
         path = f"$.events[{at}]"
         kind = _spelled_type(ontology, event.type, where, f"{path}.type")
+        if _letters(kind) != _letters(event.type):
+            note(f"{where}: {path}.type: {event.type!r} is read as {kind!r}, a type of the ontology {ontology.name!r}")
         arguments = tuple(
             _spelled_argument(ontology, kind, argument, where, f"{path}.arguments[{number}].role", gold)
             for number, argument in enumerate(event.arguments)
@@ -179,7 +187,7 @@ def _spelled_type(ontology: Ontology, name: str, where: str, path: str) -> str:
 
 def _spelled_role(ontology: Ontology, kind: str, name: str, where: str, path: str) -> str:
     roles = ontology.events[kind].roles
-    found = resolve_name(name, roles)
+    found = resolve_role(ontology.events[kind], name)
     if found is None:
         close = similar(name, roles)
         hint = f"Did you mean {close[0]!r}?" if close else ""
@@ -189,7 +197,7 @@ def _spelled_role(ontology: Ontology, kind: str, name: str, where: str, path: st
 
 
 def _spelled_argument(ontology: Ontology, kind: str, argument: Argument, where: str, path: str, gold: bool) -> Argument:
-    if argument.role is None or (not gold and resolve_name(argument.role, ontology.events[kind].roles) is None):
+    if argument.role is None or (not gold and resolve_role(ontology.events[kind], argument.role) is None):
         return argument
     role = _spelled_role(ontology, kind, argument.role, where, path)
     return argument if role == argument.role else argument.model_copy(update={"role": role})
@@ -202,34 +210,30 @@ def _spelled_rule(ontology: Ontology, kinds: Mapping[str, str], rule: UserRule, 
     return rule if role == rule.role else rule.model_copy(update={"role": role})
 
 
-def resolve_name(name: str, names: Iterable[str]) -> str | None:
-    """Return the one of ``names`` that ``name`` spells, whatever case and separators; None if none or several."""
-    options = list(names)
-    if name in options:
-        return name
-    fitting = [option for option in options if _plain(option) == _plain(name)]
-    return fitting[0] if len(fitting) == 1 else None
+def resolve_role(kind: EventType, name: str) -> str | None:
+    """Return the role of an event type that ``name`` spells, whatever case and separators; None if none or several."""
+    return kind.role(name) or _only(role for role in kind.roles if _letters(role) == _letters(name))
 
 
 def resolve_event_type(ontology: Ontology, name: str) -> str:
     """Return the event type of the ontology that ``name`` spells.
 
-    ``Conflict:Attack``, ``conflict.attack`` and ``CONFLICT_ATTACK`` are one type; a type that the ontology divides
-    stands for its ``Unspecified`` part; a last part alone is enough where no other type has it.
+    ``Conflict:Attack``, ``conflict.attack``, ``CONFLICT_ATTACK`` and ``Conflict.Attack.Unspecified`` are one type; a
+    last part alone is enough where no other type has it; a finer type than the ontology's, such as
+    ``Contact.RequestCommand.Broadcast``, is the one that it is a part of, unless it looks like a slip of the pen.
 
     Raises:
         FrostlineError: no type has that name or several could be meant; names the closest.
     """
-    found = resolve_name(name, ontology.events)
+    known = ontology.event_type(name)
+    if known is not None:
+        return known
+    plain = _letters(name)
+    last = [kind for kind in ontology.events if _letters(verbal(kind)) == plain]
+    found = _only(kind for kind in ontology.events if _letters(kind) == plain) or _only(iter(last))
+    found = found or _coarser(ontology, name)
     if found is not None:
         return found
-    plain = _plain(name)
-    found = resolve_name(plain + _ANY, ontology.events) or resolve_name(plain.removesuffix(_ANY), ontology.events)
-    if found is not None:
-        return found
-    last = [kind for kind in ontology.events if _plain(re.split(r"[:.]", kind)[-1]) == plain]
-    if len(last) == 1:
-        return last[0]
     close = last or similar(name, ontology.events)
     hint = f" Did you mean {' or '.join(map(repr, close[:3]))}?" if close else ""
     raise FrostlineError(
@@ -238,5 +242,21 @@ def resolve_event_type(ontology: Ontology, name: str) -> str:
     )
 
 
-def _plain(name: str) -> str:
-    return _BETWEEN.sub(".", name).strip(".").casefold()
+def _coarser(ontology: Ontology, name: str) -> str | None:
+    """Return the type that ``name`` without its last part spells; None if its last part reads like one beside it."""
+    above, _, last = re.sub("[:_]", ".", name).rpartition(".")
+    found = ontology.event_type(above) if "." in above else None
+    beside = [
+        kind for kind in ontology.events if kind != found and ontology.event_type(kind.rpartition(".")[0]) == found
+    ]
+    slip = any(SequenceMatcher(None, _letters(last), _letters(verbal(kind))).ratio() > SLIP for kind in beside)
+    return None if slip else found
+
+
+def _only(names: Iterator[str]) -> str | None:
+    found = list(names)
+    return found[0] if len(found) == 1 else None
+
+
+def _letters(name: str) -> str:
+    return _BETWEEN.sub("", name).casefold()

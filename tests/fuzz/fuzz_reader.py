@@ -43,7 +43,8 @@ def seeds() -> list[bytes]:
     events = [
         {"id": "E1", "type": "Conflict:Attack", "trigger": {"start": 7, "end": 12, "text": "fired"},
          "arguments": [{"entity": "T1", "role": "Attacker"}, {"entity": "T2", "role": "Target"}]},
-        {"id": "E2", "type": "Life:Die", "trigger": {"start": 53, "end": 57}, "arguments": [{"entity": "T2", "role": "Victim"}]},
+        {"id": "E2", "type": "Life:Die", "trigger": {"start": 53, "end": 57},
+         "arguments": [{"entity": "T2", "role": "Victim"}]},
     ]  # fmt: skip
     native = {"doc_id": "d", "text": text, "entities": entities, "events": events}
     native["entities"][1]["start"] = text.index("12")
