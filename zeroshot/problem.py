@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,8 +65,13 @@ class Problem:
     def roles(self, pair: int) -> tuple[str | None, ...]:
         """Roles that the pair may have, NONE last where it is allowed."""
         cell = self.pairs[pair]
-        names = tuple(self.ontology.event(self.events[cell.event].type).roles)
-        return (*names, NONE) if cell.none else names
+        return self._roles_of_event[cell.event][cell.none]
+
+    @cached_property
+    def _roles_of_event(self) -> tuple[tuple[tuple[str | None, ...], tuple[str | None, ...]], ...]:
+        """For each event its roles without NONE and with it."""
+        names = [tuple(self.ontology.event(event.type).roles) for event in self.events]
+        return tuple((roles, (*roles, NONE)) for roles in names)
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
@@ -75,16 +81,34 @@ class Problem:
         return (*roles, *types)
 
     @cached_property
-    def _index(self) -> Mapping[Column, int]:
-        return {column: number for number, column in enumerate(self.columns)}
+    def size(self) -> int:
+        """Number of columns."""
+        return int(self._starts[0][-1] + self._starts[1][-1])
+
+    @cached_property
+    def _starts(self) -> tuple[list[int], list[int]]:
+        """First role column of each pair and first type column of each mention, less all role columns; then the end."""
+        pairs = [0, *accumulate(len(self.roles(pair)) for pair in range(len(self.pairs)))]
+        return pairs, [0, *accumulate(map(len, self.types))]
+
+    @cached_property
+    def _places(self) -> tuple[dict[str | None, int], ...]:
+        """For each event the place of each role among its columns."""
+        return tuple({role: place for place, role in enumerate(both[True])} for both in self._roles_of_event)
 
     def x(self, pair: int, role: str | None) -> int:
         """Return the number of the column "``pair`` has ``role``"; raises KeyError if there is none."""
-        return self._index[Column(pair, role, None, None)]
+        cell = self.pairs[pair]
+        if role is NONE and not cell.none:
+            raise KeyError(role)
+        return self._starts[0][pair] + self._places[cell.event][role]
 
     def y(self, mention: int, kind: str) -> int:
         """Return the number of the column "``mention`` is a ``kind``"; raises KeyError if there is none."""
-        return self._index[Column(None, None, mention, kind)]
+        kinds = self.types[mention]
+        if kind not in kinds:
+            raise KeyError(kind)
+        return self._starts[0][-1] + self._starts[1][mention] + kinds.index(kind)
 
     @cached_property
     def pair_groups(self) -> tuple[NDArray[np.int64], ...]:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol
 
+from pydantic import Field
+
+from backbones.core.settings import Settings
 from zeroshot.problem import Problem
 
 Aux = tuple[str, ...]
 """Name of an auxiliary binary variable, such as ``("filled", "E1", "Victim", "cluster C2")``; equal names are one
-variable within one constraint."""
+variable within one constraint. Made of ids, not of numbers, so that it does not hang on the order of the input."""
 
 FAMILIES = ("cross-task", "cross-argument", "cross-event", "time", "user")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """``lower <= sum of value * column <= upper``.
 
@@ -45,3 +48,21 @@ class Constraint(Protocol):
     def rows(self, problem: Problem) -> Iterable[Row]:
         """Yield the rows of this rule for ``problem``; the same problem gives the same rows."""
         ...
+
+
+Price = Annotated[float, Field(ge=0)] | Literal["hard"]
+
+
+class Weighted(Settings):
+    """Settings of a rule that has a weight.
+
+    Args:
+        weight: price of breaking the rule once, in nats; ``"hard"``: never broken; 0: off; None: the ontology's.
+    """
+
+    weight: Price | None = None
+
+    def price(self, *defaults: Price | None) -> float | None:
+        """Return the price of a row, None if it is hard: the own weight, else the first of ``defaults`` that is one."""
+        chosen = next(weight for weight in (self.weight, *defaults, 0.0) if weight is not None)
+        return None if isinstance(chosen, str) else chosen
