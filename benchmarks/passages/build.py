@@ -113,7 +113,9 @@ class Builder:
         stop = last + 1 if self.inclusive else last
         kind = "the last counted in" if self.inclusive else "end-exclusive"
         unit = f"tokens {first}-{last}"
-        if first == last == stop and said and self._empty < MOST_SLIPS and (place := self._squeezed.only(said)):
+        # 0-0 is what CrudeOil writes where it has not found the tokens of a part of a word
+        lost = first == last == stop == 0 and said and self._empty < MOST_SLIPS
+        if lost and said and (place := self._squeezed.only(said)):
             self._empty += 1
             node.tell(f"an empty span of tokens; {said!r} stands once, at characters {place[0]}-{place[1]}")
             return Found(node, place, None, unit)

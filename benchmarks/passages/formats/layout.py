@@ -86,7 +86,7 @@ def _cut(tokens: tuple[Span, ...], edges: list[int]) -> tuple[Span, ...]:
 
 def role_of(passage: Passage, event: Event, argument: Argument, form: str) -> str:
     """Return the role of an argument; raises FrostlineError if it has none and the format ``form`` needs one."""
-    if argument.role is None:
+    if not argument.role:
         raise FrostlineError(
             f"passage {passage.doc_id!r}: the argument {argument.entity!r} of {event.id} has no role, and the format "
             f"{form!r} has no place for one without. Predict roles first, or write 'native'."

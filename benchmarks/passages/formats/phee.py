@@ -19,6 +19,7 @@ from benchmarks.passages.nodes import Node
 from benchmarks.passages.types import Event, Mention, Passage, Span
 
 ATTRIBUTES = frozenset({"Speculated", "Negated", "Severity"})
+_EVENT = frozenset({"event_id", "event_type", "Trigger"})
 _OWN = frozenset({"text", "start", "entity_id"})
 _NESTED = ".Combination."
 
@@ -44,7 +45,7 @@ def _event(builder: Builder, event: Node, name: str, marks: Marks) -> None:
     rows: Rows = []
     nested: list[Node] = []
     for key in event.object():
-        if key in ATTRIBUTES or key in ("event_id", "event_type", "Trigger"):
+        if key in ATTRIBUTES | _EVENT:
             continue
         held = event.need(key)
         rows += _role(builder, held, key, marks)
@@ -123,7 +124,13 @@ def _write_event(passage: Passage, event: Event, name: str) -> dict[str, Any]:
     }  # fmt: skip
     mentions = {held.id: held for held in passage.entities}
     for argument in event.arguments:
-        main, _, sub = role_of(passage, event, argument, "phee").partition("_")
+        role = role_of(passage, event, argument, "phee")
+        main, _, sub = role.partition("_")
+        if main in _EVENT | ATTRIBUTES or sub in _OWN | {"Combination"}:
+            raise FrostlineError(
+                f"passage {passage.doc_id!r}: the role {role!r} of {event.id} is a key of PHEE that means something "
+                "else. Rename it, or write another format."
+            )
         place = row.setdefault(main, _empty())
         _put(place.setdefault(sub, _empty()) if sub else place, passage, mentions[argument.entity])
     return row

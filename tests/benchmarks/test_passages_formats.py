@@ -1,0 +1,391 @@
+"""Formats: spans computed by hand, round trips, what cannot be written, detection."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from backbones.core.errors import FrostlineError
+from benchmarks.passages import FORMATS, Passage, check_passage, losses, read_record
+from benchmarks.passages.formats import detect
+
+WORDS = ["Rebels", "in", "New", "York", "fired", "rockets", "at", "a", "bus", "."]
+SENTENCE = "Rebels in New York fired rockets at a bus."
+# Rebels 0-6, in 7-9, New 10-13, York 14-18, fired 19-24, rockets 25-32, at 33-35, a 36-37, bus 38-41, . 41-42
+
+RECORDS: dict[str, dict[str, Any]] = {
+    "native": {
+        "doc_id": "d", "ontology": "ace", "language": "en", "text": SENTENCE,
+        "entities": [
+            {"id": "T1", "start": 0, "end": 6, "text": "Rebels", "type": "PER", "coref": "C1"},
+            {"id": "T2", "start": 36, "end": 41, "text": "a bus", "head": [38, 41]},
+            {"id": "T3", "start": 10, "end": 18, "text": "New York", "type": "GPE"},
+        ],
+        "events": [
+            {"id": "E1", "type": "Conflict:Attack", "trigger": {"start": 19, "end": 24, "text": "fired"},
+             "arguments": [{"entity": "T1", "role": "Attacker"}, {"entity": "T2"}], "candidates": "entities"},
+        ],
+        "constraints": [{"rule": "forbid", "event": "E1", "entity": "T3", "role": "Attacker"}],
+    },
+    "sentence": {
+        "doc_id": "d", "sentence": SENTENCE,
+        "event_mentions": [
+            {"event_type": "Conflict:Attack", "trigger": {"text": "fired", "start": 19, "end": 24},
+             "arguments": [{"text": "Rebels", "role": "Attacker", "start": 0, "end": 6},
+                           {"text": "New York", "role": "Place", "start": 10, "end": 18, "entity_type": "GPE"}]},
+        ],
+    },
+    "oneie": {
+        "doc_id": "d", "wnd_id": "d-1", "sentence": SENTENCE, "tokens": WORDS,
+        "entity_mentions": [
+            {"id": "d-E1-1", "start": 0, "end": 1, "text": "Rebels", "entity_type": "PER"},
+            {"id": "d-E2-7", "start": 2, "end": 4, "text": "New York", "entity_type": "GPE"},
+        ],
+        "event_mentions": [
+            {"id": "d-EV1", "event_type": "Conflict:Attack", "trigger": {"start": 4, "end": 5, "text": "fired"},
+             "arguments": [{"entity_id": "d-E1-1", "role": "Attacker", "text": "Rebels"},
+                           {"entity_id": "d-E2-7", "role": "Place", "text": "New York"}]},
+        ],
+    },
+    "wikievents": {
+        "doc_id": "d", "tokens": ["Hi", ".", *WORDS], "text": "Hi.",
+        "sentences": [
+            [[["Hi", 0, 2], [".", 2, 3]], "Hi."],
+            [[["Rebels", 4, 10], ["in", 11, 13], ["New", 14, 17], ["York", 18, 22], ["fired", 23, 28],
+              ["rockets", 29, 36], ["at", 37, 39], ["a", 40, 41], ["bus", 42, 45], [".", 45, 46]], SENTENCE],
+        ],
+        "entity_mentions": [
+            {"id": "d-T1", "sent_idx": 1, "start": 4, "end": 6, "entity_type": "GPE", "text": "New York"},
+        ],
+        "event_mentions": [
+            {"id": "d-E1", "event_type": "Conflict.Attack.Unspecified",
+             "trigger": {"start": 6, "end": 7, "text": "fired", "sent_idx": 1},
+             "arguments": [{"entity_id": "d-T1", "role": "Place", "text": "New York"}]},
+        ],
+    },
+    "rams": {
+        "doc_key": "d", "language_id": "eng", "sentences": [["Hi", "."], WORDS],
+        "evt_triggers": [[6, 6, [["conflict.attack.n/a", 1.0]]]],
+        "ent_spans": [[2, 2, [["evt043arg01attacker", 1.0]]], [4, 5, [["evt043arg05place", 1.0]]]],
+        "gold_evt_links": [[[6, 6], [2, 2], "evt043arg01attacker"], [[6, 6], [4, 5], "evt043arg05place"]],
+    },
+    "dygie": {
+        "doc_key": "d", "sentences": [["Hi", "."], WORDS], "ner": [[], [[2, 2, "PER"], [4, 5, "GPE"]]],
+        "clusters": [[[2, 2], [9, 10]]], "relations": [[], []],
+        "events": [[], [[[6, "Conflict.Attack"], [2, 2, "Attacker"], [9, 10, "Target"]]]],
+    },
+    "jmee": {
+        "sentence_id": "d", "words": WORDS, "sentence": SENTENCE,
+        "golden-entity-mentions": [
+            {"text": "Rebels", "start": 0, "end": 1, "entity-type": "PER", "standoff_id": 7},
+            {"text": "Rebels", "start": 0, "end": 1, "entity-type": "PER", "standoff_id": 8},
+        ],
+        "golden-event-mentions": [
+            {"event_type": "Conflict:Attack", "trigger": {"start": 4, "end": 5, "text": "fired"},
+             "arguments": [{"start": 0, "end": 1, "role": "Attacker", "entity-type": "PER", "text": "Rebels",
+                            "standoff_id": 8},
+                           {"start": 7, "end": 9, "role": "Target", "entity-type": "VEH", "text": "a bus"}]},
+        ],
+    },
+    "casie": {
+        "filename": "d.txt", "content": SENTENCE,
+        "cyberevent": {"hopper": [{"index": "h1", "events": [
+            {"index": "E1", "type": "Attack", "subtype": "Ransom",
+             "nugget": {"startOffset": 19, "endOffset": 24, "text": "fired"},
+             "argument": [{"index": "T1", "startOffset": 0, "endOffset": 6, "text": "Rebels", "type": "Person",
+                           "role": {"type": "Attacker"}}]},
+            {"index": "E2", "type": "Attack", "subtype": "Ransom",
+             "nugget": {"startOffset": 25, "endOffset": 32, "text": "rockets"}, "argument": []},
+        ]}]},
+    },
+    "phee": {
+        "id": "d", "context": SENTENCE, "is_mult_event": False,
+        "annotations": [{"events": [
+            {"event_id": "E1", "event_type": "Adverse_event",
+             "Trigger": {"text": [["fired"]], "start": [[19]], "entity_id": ["T9"]},
+             "Effect": {"text": [["Rebels", "bus"]], "start": [[0, 38]], "entity_id": ["T1"]},
+             "Negated": {"text": [["at"]], "start": [[33]], "entity_id": ["T8"], "value": True},
+             "Treatment": {"text": [["rockets"]], "start": [[25]], "entity_id": ["T2"],
+                           "Drug": {"text": [["rockets"], ["York"]], "start": [[25], [14]], "entity_id": ["T3", "T4"]},
+                           "Combination": [
+                               {"event_id": "E2", "event_type": "Combination",
+                                "Trigger": {"text": [["at"]], "start": [[33]], "entity_id": ["T5"]},
+                                "Drug": {"text": [["York"]], "start": [[14]], "entity_id": ["T4"]}}]}},
+        ]}],
+    },
+}  # fmt: skip
+
+ARGUMENTS = {  # by hand: trigger, argument, role, first character of the argument
+    "native": [("fired", "Rebels", "Attacker", 0), ("fired", "a bus", None, 36)],
+    "sentence": [("fired", "Rebels", "Attacker", 0), ("fired", "New York", "Place", 10)],
+    "oneie": [("fired", "Rebels", "Attacker", 0), ("fired", "New York", "Place", 10)],
+    "wikievents": [("fired", "New York", "Place", 14)],
+    "rams": [("fired", "Rebels", "attacker", 5), ("fired", "New York", "place", 15)],
+    "dygie": [("fired", "Rebels", "Attacker", 5), ("fired", "a bus", "Target", 41)],
+    "jmee": [("fired", "Rebels", "Attacker", 0), ("fired", "a bus", "Target", 36)],
+    "casie": [("fired", "Rebels", "Attacker", 0)],
+    "phee": [
+        ("fired", "Rebels", "Effect", 0), ("fired", "bus", "Effect", 38), ("fired", "rockets", "Treatment", 25),
+        ("fired", "rockets", "Treatment_Drug", 25), ("fired", "York", "Treatment_Drug", 14), ("at", "York", "Drug", 14),
+    ],
+}  # fmt: skip
+
+
+def arguments(passage: Passage) -> list[tuple[str | None, str | None, str | None, int]]:
+    rows = [
+        (event, argument, passage.mention(argument.entity)) for event in passage.events for argument in event.arguments
+    ]
+    return [(event.trigger.text, mention.text, argument.role, mention.start) for event, argument, mention in rows]
+
+
+def test_every_format_that_ships_has_a_record_here() -> None:
+    assert {entry.name for entry in FORMATS.entries() if entry.origin == "frostline"} == set(RECORDS)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_record_is_recognised_and_its_offsets_become_characters(name: str) -> None:
+    assert detect(RECORDS[name], "x") == name
+    assert arguments(read_record(RECORDS[name], "x")) == ARGUMENTS[name]
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_what_is_written_reads_as_the_same_passage_and_is_recognised(name: str) -> None:
+    passage = read_record(RECORDS[name], "x")
+    record = json.loads(json.dumps(FORMATS.load(name).write(passage)))
+    assert detect(record, "x") == name
+    again = read_record(record, "x")
+    assert again == passage or name == "oneie"
+    if name == "oneie":  # doc_id and wnd_id become one
+        assert again.model_copy(update={"doc_id": "d"}) == passage.model_copy(update={"doc_id": "d"})
+
+
+@pytest.mark.parametrize("name", ["oneie", "wikievents", "dygie", "jmee", "rams"])
+def test_tokens_of_the_source_are_written_back(name: str) -> None:
+    key = {"jmee": "words", "rams": "sentences", "dygie": "sentences"}.get(name, "tokens")
+    assert FORMATS.load(name).write(read_record(RECORDS[name], "x"))[key] == RECORDS[name][key]
+
+
+def test_wikievents_takes_the_text_from_its_sentences_and_says_so() -> None:
+    notes: list[str] = []
+    passage = read_record(RECORDS["wikievents"], "x", note=notes.append)
+    assert passage.text == "Hi.\n" + SENTENCE
+    assert passage.sentences == ((0, 3), (4, 46))
+    assert notes == ["x: $.text: offsets of tokens are not those of this text; the text was made of the sentences"]
+
+
+def test_coreference_is_read_where_the_source_has_it() -> None:
+    oneie = read_record(RECORDS["oneie"], "x")
+    assert [mention.coref for mention in oneie.entities] == ["d-E1", "d-E2"]
+    dygie = read_record(RECORDS["dygie"], "x")
+    assert [(mention.text, mention.coref) for mention in dygie.entities] == [
+        ("Rebels", "C1"), ("New York", None), ("a bus", "C1"),
+    ]  # fmt: skip
+    casie = read_record(RECORDS["casie"], "x")
+    assert [event.coref for event in casie.events] == ["h1", "h1"]
+    phee = read_record(RECORDS["phee"], "x")
+    assert [(mention.id, mention.coref) for mention in phee.entities][:3] == [
+        ("T1.1", "T1"), ("T1.2", "T1"), ("T2", None),
+    ]  # fmt: skip
+
+
+def test_an_argument_takes_the_mention_of_its_stand_off_id() -> None:
+    passage = read_record(RECORDS["jmee"], "x")
+    assert [argument.entity for argument in passage.events[0].arguments] == ["T2", "T3"]
+
+
+def test_a_part_of_phee_is_an_event_of_its_own() -> None:
+    passage = read_record(RECORDS["phee"], "x")
+    assert [event.id for event in passage.events] == ["E1", "E1.Combination.E2"]
+    written = FORMATS.load("phee").write(passage)["annotations"][0]["events"]
+    assert len(written) == 1
+    assert written[0]["Treatment"]["Combination"][0]["event_id"] == "E2"
+    assert written[0]["Effect"]["text"] == [["Rebels", "bus"]]
+
+
+# --- what corpora do
+
+
+def test_a_token_cut_from_its_word_is_widened_and_a_short_text_keeps_the_token() -> None:
+    words = ["Oil", "fell", "1.07", "%", "since", "1974", "-LRB-", "OPEC", "-RRB-", "."]
+
+    def record(start: int, end: int, text: str) -> dict[str, Any]:
+        mention = {"start": start, "end": end, "text": text, "entity-type": "X"}
+        event = {"event_type": "X", "trigger": {"start": 1, "end": 2, "text": "fell"}, "arguments": []}
+        return {"words": words, "golden-entity-mentions": [mention], "golden-event-mentions": [event]}
+
+    def said(start: int, end: int, text: str) -> str | None:
+        return read_record(record(start, end, text), "x").entities[0].text
+
+    assert said(2, 3, "1.07%") == "1.07 %"
+    assert said(5, 6, "197") == "1974"
+    assert said(6, 9, "(OPEC)") == "-LRB- OPEC -RRB-"
+    assert said(6, 8, "(OPEC)") == "-LRB- OPEC -RRB-"
+    with pytest.raises(FrostlineError, match=r"found 'fell' at tokens 1-2; 'fell 1\.07' is at 4-13: are the offsets"):
+        said(1, 2, "fell 1.07")  # a whole word more: what inclusive offsets look like
+
+
+def test_a_stray_text_among_many_is_found_where_it_stands() -> None:
+    record = json.loads(json.dumps(RECORDS["oneie"]))
+    record["entity_mentions"] += [
+        {"id": f"m{at}", "start": at, "end": at + 1, "text": word} for at, word in enumerate(WORDS)
+    ]
+    record["entity_mentions"][-2]["text"] = "rockets"
+    notes: list[str] = []
+    passage = read_record(record, "x", note=notes.append)
+    assert passage.entities[-2].span == (25, 32)
+    assert len(notes) == 1 and "'rockets' is at 25-32" in notes[0]
+
+
+# --- laws
+
+
+@st.composite
+def passages(draw: st.DrawFn, token: st.SearchStrategy[str], between: st.SearchStrategy[str]) -> Passage:
+    """Passages whose spans begin and end with tokens, in sentences of tokens."""
+    words = draw(st.lists(token, min_size=2, max_size=12))
+    text, spans = "", []
+    for word in words:
+        spans.append((len(text), len(text) + len(word)))
+        text += word + draw(between)
+    cut = draw(st.integers(1, len(words)))
+    sentences = [(spans[0][0], spans[cut - 1][1])] + ([(spans[cut][0], spans[-1][1])] if cut < len(words) else [])
+
+    def span() -> tuple[int, int]:
+        first = draw(st.integers(0, len(words) - 1))
+        last = draw(st.integers(first, min(first + 2, len(words) - 1)))
+        return spans[first][0], spans[last][1]
+
+    places = list(dict.fromkeys(span() for _ in range(draw(st.integers(1, 4)))))
+    mentions = [{"id": f"T{at + 1}", "start": start, "end": end} for at, (start, end) in enumerate(places)]
+    triggers = draw(st.lists(st.sampled_from(spans), min_size=1, max_size=3, unique=True))
+    role = st.sampled_from(["Agent", "Victim", "Place"])
+    events = [
+        {
+            "id": f"E{at + 1}", "type": "Life:Die", "trigger": {"start": start, "end": end},
+            "arguments": [{"entity": mention["id"], "role": draw(role)} for mention in mentions if draw(st.booleans())],
+        }
+        for at, (start, end) in enumerate(triggers)
+    ]  # fmt: skip
+    value = {
+        "doc_id": "d", "text": text, "entities": mentions, "events": events, "tokens": spans, "sentences": sentences,
+    }  # fmt: skip
+    return check_passage(Passage.model_validate(value), "x")
+
+
+TOKEN = st.text(st.characters(codec="utf-8", exclude_categories=("Z", "C")), min_size=1, max_size=4)
+SPACED = passages(TOKEN, st.sampled_from([" ", "  ", "\n", ""]))
+SINGLE = passages(TOKEN, st.just(" "))
+
+
+def facts(passage: Passage, squeeze: bool = False) -> set[tuple[Any, ...]]:
+    """What is said of which words: triggers and arguments with their places among the letters."""
+
+    def place(span: tuple[int, int]) -> tuple[int, int]:
+        letters = [len("".join(passage.text[:at].split())) if squeeze else at for at in span]
+        return letters[0], letters[1]
+
+    return {
+        (event.type, place(event.trigger.span), role, at)
+        for event in passage.events
+        for role, at in {
+            (None, None), *((row.role, place(passage.mention(row.entity).span)) for row in event.arguments)
+        }
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(RECORDS))
+@given(passage=SPACED)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_a_passage_comes_back_from_every_format(name: str, passage: Passage) -> None:
+    form = FORMATS.load(name)
+    again = read_record(json.loads(json.dumps(form.write(passage))), "x", format=name)
+    squeeze = "raw text" not in form.keeps
+    assert facts(again, squeeze) == facts(passage, squeeze)
+    if not squeeze:
+        assert again.text == passage.text
+
+
+@pytest.mark.parametrize("name", ["rams", "dygie", "oneie", "jmee", "wikievents", "native"])
+@given(passage=SINGLE)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_tokens_come_back_from_formats_of_tokens(name: str, passage: Passage) -> None:
+    again = read_record(json.loads(json.dumps(FORMATS.load(name).write(passage))), "x", format=name)
+    assert [again.text[slice(*span)] for span in again.tokens or ()] == [
+        passage.text[slice(*span)] for span in passage.tokens or ()
+    ]
+
+
+@given(passage=SPACED, data=st.data())
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_spans_that_cut_tokens_are_written_in_tokens_of_their_own(passage: Passage, data: st.DataObject) -> None:
+    """Without tokens of its own a passage is cut into words, and where a span begins or ends."""
+    name = data.draw(st.sampled_from(["rams", "oneie", "jmee", "wikievents"]))
+    bare = passage.model_copy(update={"tokens": None, "sentences": None})
+    again = read_record(FORMATS.load(name).write(bare), "x", format=name)
+    assert facts(again, True) == facts(bare, True)
+
+
+# --- what a format cannot hold
+
+
+def die(**changes: Any) -> Passage:
+    event = {"id": "E1", "type": "X", "trigger": {"start": 19, "end": 24}, "arguments": [{"entity": "T1", "role": "A"}]}
+    value = {"doc_id": "d", "text": SENTENCE, "entities": [{"id": "T1", "start": 0, "end": 6}], "events": [event]}
+    return check_passage(Passage.model_validate(value | changes), "x")
+
+
+@pytest.mark.parametrize("name", ["rams", "dygie", "phee"])
+def test_an_argument_without_a_role_needs_a_format_that_has_none(name: str) -> None:
+    passage = read_record(RECORDS["native"], "x")
+    with pytest.raises(FrostlineError, match=f"'T2' of E1 has no role, and the format '{name}'.*Predict roles first"):
+        FORMATS.load(name).write(passage)
+
+
+def test_dygie_has_no_trigger_of_two_tokens() -> None:
+    event = {"id": "E1", "type": "X", "trigger": {"start": 19, "end": 32}}
+    with pytest.raises(FrostlineError, match=r"trigger of E1, 'fired rockets', is 2 tokens.*head word"):
+        FORMATS.load("dygie").write(die(events=[event]))
+
+
+def test_rams_has_no_two_events_at_one_trigger() -> None:
+    events = [{"id": name, "type": "X", "trigger": {"start": 19, "end": 24}} for name in ("E1", "E2")]
+    with pytest.raises(FrostlineError, match=r"E1 and E2 have the same trigger, \"fired\".*cannot say whose"):
+        FORMATS.load("rams").write(die(events=events))
+
+
+def test_tokens_do_not_hold_white_space_at_the_edge_of_a_span() -> None:
+    with pytest.raises(FrostlineError, match=r"mention T1 at 0-7 \('Rebels '\) does not begin and end with a token"):
+        FORMATS.load("oneie").write(die(entities=[{"id": "T1", "start": 0, "end": 7}]))
+
+
+def test_phee_has_no_part_of_an_event_that_is_not_there() -> None:
+    event = {"id": "E1.Combination.E2", "type": "Combination", "trigger": {"start": 19, "end": 24}}
+    with pytest.raises(FrostlineError, match="a part of 'E1', which is no event before it"):
+        FORMATS.load("phee").write(die(events=[event]))
+
+
+@pytest.mark.parametrize("role", ["Trigger", "Negated", "Drug_text", "Treatment_Combination"])
+def test_phee_has_no_role_that_is_a_key_of_its_own(role: str) -> None:
+    event = {"id": "E1", "type": "X", "trigger": {"start": 19, "end": 24}}
+    with pytest.raises(FrostlineError, match=f"the role '{role}' of E1 is a key of PHEE"):
+        FORMATS.load("phee").write(die(events=[event | {"arguments": [{"entity": "T1", "role": role}]}]))
+
+
+def test_losses_name_what_a_format_has_no_place_for() -> None:
+    passage = read_record(RECORDS["native"], "x")
+    assert losses(passage, FORMATS.load("native")) == ()
+    lost = {item.feature for item in losses(passage, FORMATS.load("rams"))}
+    assert lost == {"candidates", "constraints", "coref", "heads", "ontology", "raw text", "types"}
+    assert {item.feature for item in losses(passage, FORMATS.load("casie"))} >= {"mentions", "coref"}
+
+
+def test_a_result_of_prediction_reads_as_its_passage() -> None:
+    record = json.loads(json.dumps(RECORDS["native"]))
+    record["events"][0]["arguments"][1] |= {"role": "Target", "score": -0.1, "margin": 2.0, "alternatives": []}
+    record["events"][0] |= {"rejected": []}
+    record |= {"scorer": "s", "solver": {"status": "optimal"}, "rules": [], "notes": []}
+    assert arguments(read_record(record, "x"))[1] == ("fired", "a bus", "Target", 36)
