@@ -89,7 +89,7 @@ def naive_score(scorer: LanguageScorer, request: Request) -> float:
         last = min(last + scorer.suffix, content) if scorer.mode == "label+suffix" else last
         wanted[0, first:last] = ids[0, first:last]
     loss = model.module(input_ids=ids, labels=wanted).loss
-    return -loss.item() * (1 if scorer.mode == "paper" else last - first)
+    return -float(loss.item()) * (1 if scorer.mode == "paper" else last - first)
 
 
 def passage(model: LanguageModel, number: int, types: bool, late: bool = False) -> list[Request]:
@@ -103,9 +103,10 @@ def passage(model: LanguageModel, number: int, types: bool, late: bool = False) 
     trigger, *arguments = (spans[at] for at in generator.choice(size, ARGUMENTS + 1, replace=False))
     if late:
         arguments = [spans[at] for at in generator.choice(range(size - size // 4, size), ARGUMENTS, replace=False)]
-    asked = [(role, "role") for role in ROLES] + [(kind, "type") for kind in TYPES if types]
     common: dict[str, Any] = {"text": " ".join(words) + ".", "trigger": trigger, "event": "attack"}
-    return [Request(span=span, label=label, kind=kind, **common) for span in arguments for label, kind in asked]
+    roles = [Request(span=span, label=label, **common) for span in arguments for label in ROLES]
+    kinds = [Request(span=span, label=label, kind="type", **common) for span in arguments for label in TYPES if types]
+    return roles + kinds
 
 
 @contextlib.contextmanager
@@ -128,7 +129,7 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 def floor(scorer: LanguageScorer, requests: Sequence[Request]) -> int:
     """Return the tokens that must be encoded: distinct masked inputs, or distinct beginnings of scored texts."""
-    questions = scorer._questions(list(dict.fromkeys(requests)))
+    questions = scorer.questions(list(dict.fromkeys(requests)))
     if isinstance(scorer, Masked):
         return sum(len(row.ids) for row in scorer.rows(questions))
     assert isinstance(scorer, Causal)
@@ -153,9 +154,21 @@ def compare(scorer: LanguageScorer, what: str, passages: Sequence[list[Request]]
         tokens += (sum(naive_counts), floor(scorer, requests), sum(ours_counts))
         gap = max(gap, float(np.abs(scores - reference).max()))
     ratios = [naive / ours for naive, _, ours in rows]
-    sums = [sum(column) for column in zip(*rows, strict=True)]
-    asked = sum(map(len, passages))
-    return Line(what, asked, *sums, statistics.median(ratios), min(ratios), *(int(count) for count in tokens), gap)
+    naive, gradients, ours = (sum(column) for column in zip(*rows, strict=True))
+    naive_tokens, least, encoded = (int(count) for count in tokens)
+    return Line(
+        what=what,
+        questions=sum(map(len, passages)),
+        naive=naive,
+        gradients=gradients,
+        ours=ours,
+        speedup=statistics.median(ratios),
+        least=min(ratios),
+        naive_tokens=naive_tokens,
+        floor=least,
+        encoded=encoded,
+        gap=gap,
+    )
 
 
 def _all_naive(scorer: LanguageScorer, requests: Sequence[Request]) -> NDArray[np.float64]:

@@ -132,7 +132,7 @@ class LanguageScorer(Settings):
         unique = list(dict.fromkeys(requests))
         if not unique:
             return np.zeros(0)
-        questions = self._questions(unique)
+        questions = self.questions(unique)
         with torch.inference_mode():
             answers = self._answer(questions, progress)
         wrong = [request for request, answer in zip(unique, answers, strict=True) if not np.isfinite(answer)]
@@ -151,7 +151,7 @@ class LanguageScorer(Settings):
     def _note(self, text: str) -> None:
         self._notes[text] = None
 
-    def _questions(self, requests: Sequence[Request]) -> list[Question]:
+    def questions(self, requests: Sequence[Request]) -> list[Question]:
         """Render, window and tokenise requests."""
         limit = self.limit
         asked = list(requests)
