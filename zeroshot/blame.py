@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from zeroshot.constraints.base import Constraint, Row
+from zeroshot.constraints.base import Aux, Constraint, Row
+from zeroshot.decode import InfeasibleError
 from zeroshot.decoding import Decoding
 from zeroshot.parts import Part, fixed
 from zeroshot.result import Cause
 
-HOLD = "held"  # the rule by which a role or a whole assignment is held; no user sees it
+HOLD, HELD_AS = "held", "user"  # the rule by which a role or a whole assignment is held; no user sees it
 TINY = 1e-6  # solvers keep rows to about this
 SHOWN = 3  # rows of one rule whose words are told
 
@@ -54,19 +57,19 @@ class Blame:
         self.roles = tuple(decoding.roles[pair] for pair in part.pairs)
         kinds = zip(decoding.types, part.problem.types, strict=True)
         self.types = tuple(kind if allowed else None for kind, allowed in kinds)
+        self.margins = None if decoding.margins is None else [decoding.margins[pair] for pair in part.pairs]
         self._without: dict[frozenset[str], Decoding] = {}
         self._before: dict[str, dict[str, float]] = {}
-        self._limit = 1.0 + _spread(part)
 
     def of(self, pair: int, local: str | None) -> Verdict:
         """Return what gave the pair (numbered as in the whole problem) its role instead of ``local``."""
         at = self.place[pair]
         if time.monotonic() > self._until:
             return self.glance(at, local)
-        base, kept = self.without(()), self._keeping(at, local)
+        base = self.without(())
         sole = [name for name in self.part.rows if self._changes(at, (name,))]
         names = sole or self._together(at)
-        price = None if kept is None else max(0.0, base.objective - kept.objective)
+        price, sure = self._price(at, local, base)
         joint = not sole and len(names) > 1
         causes = tuple(
             Cause(
@@ -77,22 +80,57 @@ class Blame:
             )
             for name in names
         )
-        used = [base, *self._without.values(), *([kept] if kept is not None else [])]
-        proven = all(found.status == "optimal" for found in used) and base.roles == self.roles
+        solved = all(found.status == "optimal" for found in self._without.values())
+        proven = solved and sure and base.roles == self.roles
         return Verdict(causes, joint, price, proven)
 
     def glance(self, at: int, local: str | None) -> Verdict:
         """Blame the rules that ``local`` would break as things stand: a bound on the price, without decoding again."""
-        worse = {name: self._worse(name, self._flipped(at, local), self.types) for name in self.part.rows}
-        score = {role: self.part.scores[self.part.problem.x(at, role)] for role in (local, self.roles[at])}
-        price = float(score[self.roles[at]] - score[local]) + sum(sum(costs.values()) for costs in worse.values())
-        told = None if np.isinf(price) else max(0.0, price)
+        worse = self._all_worse(at, local, self.types)
+        loss = self._loss(at, local, worse, self.types)
+        told = None if np.isinf(loss) else max(0.0, loss)
         causes = tuple(
             Cause(rule=name, family=self._families[name], reason=self._told(name, at, costs), cost=told)
             for name, costs in worse.items()
             if costs
         )
         return Verdict(causes, len(causes) > 1, told, False)
+
+    def _price(self, at: int, local: str | None, base: Decoding) -> tuple[float | None, bool]:
+        """Return what ``local`` would cost, None if no assignment has it, and whether that is proven.
+
+        No assignment with another role costs less than the margin: if changing this one role costs no more than that,
+        nothing need be decoded.
+        """
+        if self.margins is not None and base.roles == self.roles:
+            loss = min(self._loss(at, local, self._all_worse(at, local, types), types) for types in self._retyped(at))
+            if loss <= self.margins[at] + TINY:
+                return max(0.0, loss), True
+        kept = self._keeping(at, local)
+        if kept is None:
+            return None, True
+        return max(0.0, base.objective - kept.objective), kept.status == "optimal"
+
+    def _retyped(self, at: int) -> list[Roles]:
+        """Return the entity types as they are and with each other type of the pair's mention."""
+        mention = self.part.problem.pairs[at].mention
+        others = [kind for kind in self.part.problem.types[mention] if kind != self.types[mention]]
+        return [self.types, *((*self.types[:mention], kind, *self.types[mention + 1 :]) for kind in others)]
+
+    def _all_worse(self, at: int, role: str | None, types: Roles) -> dict[str, dict[str, float]]:
+        roles = self._flipped(at, role)
+        return {name: self._worse(name, roles, types) for name in self.part.rows}
+
+    def _loss(self, at: int, role: str | None, worse: Mapping[str, Mapping[str, float]], types: Roles) -> float:
+        """Return what the objective loses in scores and in rows that are broken further; a bound: none is mended."""
+        problem, scores = self.part.problem, self.part.scores
+        loss = float(scores[problem.x(at, self.roles[at])] - scores[problem.x(at, role)])
+        mention = problem.pairs[at].mention
+        was, kind = self.types[mention], types[mention]
+        if was is not None and kind is not None:
+            loss += float(scores[problem.y(mention, was)] - scores[problem.y(mention, kind)])
+        before = (self._before[name].get(reason, 0.0) for name, costs in worse.items() for reason in costs)
+        return loss + sum(sum(costs.values()) for costs in worse.values()) - sum(before)
 
     def without(self, names: Iterable[str]) -> Decoding:
         """Decode the part without the rules ``names``."""
@@ -117,14 +155,12 @@ class Blame:
         return gone
 
     def _keeping(self, at: int, role: str | None) -> Decoding | None:
-        """Decode with a role held; None if no assignment has it.
-
-        The price of letting go is above anything that an assignment can gain, so only hard rules make it pay; a hard
-        row would have the decoder look for the rules in conflict, which nobody asked for.
-        """
-        row = Row(((self.part.problem.x(at, role), 1.0),), 1.0, np.inf, self._limit, HOLD)
-        found = self._solve(self.part.rows, {HOLD: fixed(HOLD, [row])})
-        return None if found.roles[at] != role else found
+        """Decode with a role held; None if no assignment has it."""
+        row = Row(((self.part.problem.x(at, role), 1.0),), 1.0, np.inf, None, HOLD)
+        try:
+            return self._solve(self.part.rows, {HOLD: fixed(HELD_AS, [row])})
+        except InfeasibleError:
+            return None
 
     def _solve(self, rows: Mapping[str, Iterable[Row]], more: Mapping[str, Constraint] | None = None) -> Decoding:
         rules = {name: fixed(self._families[name], found) for name, found in rows.items()}
@@ -172,28 +208,31 @@ class Blame:
         problem = self.part.problem
         on = {problem.x(at, role) for at, role in enumerate(roles)}
         on |= {problem.y(mention, kind) for mention, kind in enumerate(types) if kind is not None}
-        found: dict[str, float] = {}
-        free: list[Row] = []
-        for row in self.part.rows[name]:
-            if any(isinstance(key, tuple) for key, _ in row.terms):
-                free.append(row)
-                continue
-            value = sum(factor for key, factor in row.terms if key in on)
+        rows = self.part.rows[name]
+        aux = derived(rows, on)
+        if aux is None:
+            free = [row for row in rows if any(isinstance(key, tuple) for key, _ in row.terms)]
+            rows, aux = tuple(row for row in rows if row not in free), frozenset()
+            found = dict(self._with_aux(name, free, on))
+        else:
+            found = {}
+        for row in rows:
+            value = sum(factor for key, factor in row.terms if key in (aux if isinstance(key, tuple) else on))
             amount = max(row.lower - value, value - row.upper)
             if amount > TINY:
                 cost = np.inf if row.price is None else amount * row.price
                 found[row.reason] = found.get(row.reason, 0.0) + cost
-        for reason, cost in self._with_aux(name, free, on) if free else ():
-            found[reason] = found.get(reason, 0.0) + cost
         return found
 
     def _with_aux(self, name: str, rows: list[Row], on: set[int]) -> list[tuple[str, float]]:
         """Let the decoder choose auxiliary variables while everything else is held, hard rows being dear."""
         dear = 1.0 + sum(_span(row) * (row.price or 0.0) for row in rows)
-        prices = [dear * _weight(row) if row.price is None else row.price for row in rows]
+        prices = [
+            dear * weight if row.price is None else row.price for row, weight in zip(rows, _weights(rows), strict=True)
+        ]
         priced = [replace(row, price=price) for row, price in zip(rows, prices, strict=True)]
         held = [Row(((column, 1.0),), 1.0, np.inf, None, HOLD) for column in sorted(on)]
-        rules = {name: fixed(self._families[name], priced), HOLD: fixed(HOLD, held)}
+        rules = {name: fixed(self._families[name], priced), HOLD: fixed(HELD_AS, held)}
         found = self._decode(self.part.problem, self.part.scores, rules, time_limit=self._time_limit)
         hard = {row.reason for row in rows if row.price is None}
         return [
@@ -203,9 +242,37 @@ class Blame:
         ]
 
 
-def _weight(row: Row) -> float:
-    """Weigh rows that define auxiliaries (two terms) above those that limit them: the latter are what is broken."""
-    return 2.0 if len(row.terms) > 2 else 16.0 if any(not isinstance(key, tuple) for key, _ in row.terms) else 4.0
+def derived(rows: Sequence[Row], on: AbstractSet[int]) -> frozenset[Aux] | None:
+    """Return the auxiliaries that an assignment makes 1, None if the rows that define them leave one open.
+
+    What defines an auxiliary is hard, speaks of no other one and has the words of its definition's other rows.
+    """
+    count = Counter(row.reason for row in rows)
+    low: set[Aux] = set()
+    high: set[Aux] = set()
+    every: set[Aux] = set()
+    for row in rows:
+        own = [(key, factor) for key, factor in row.terms if isinstance(key, tuple)]
+        every.update(key for key, _ in own)
+        if len(own) != 1 or row.price is not None or count[row.reason] < 2:
+            continue
+        ((key, factor),) = own
+        rest = sum(value for other, value in row.terms if other != key and other in on)
+        fits = [row.lower - TINY <= rest + factor * bit <= row.upper + TINY for bit in (0, 1)]
+        if not fits[0]:
+            low.add(key)
+        if not fits[1]:
+            high.add(key)
+    return None if (low & high) or (every - low - high) else frozenset(low)
+
+
+def _weights(rows: list[Row]) -> list[float]:
+    """Weigh rows that define auxiliaries above those that speak of them: the latter are what is broken.
+
+    What defines an "or" takes several rows with the same words, a limit on it takes one.
+    """
+    count = Counter(row.reason for row in rows)
+    return [float(len(rows)) + 1.0 if count[row.reason] > 1 else 1.0 for row in rows]
 
 
 def _span(row: Row) -> float:
@@ -213,10 +280,3 @@ def _span(row: Row) -> float:
     low = sum(min(factor, 0.0) for _, factor in row.terms)
     high = sum(max(factor, 0.0) for _, factor in row.terms)
     return max(row.lower - low, high - row.upper, 0.0)
-
-
-def _spread(part: Part) -> float:
-    """Return a bound on how much two assignments that keep the hard rows can differ in their objective."""
-    groups = (*part.problem.pair_groups, *part.problem.type_groups)
-    scores = sum(float(np.ptp(part.scores[group])) for group in groups if len(group))
-    return scores + sum(_span(row) * row.price for rows in part.rows.values() for row in rows if row.price)

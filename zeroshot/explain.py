@@ -69,7 +69,7 @@ def explain(
     decoding: Decoding,
     *,
     time_limit: float = 10.0,
-    budget: float = 30.0,
+    budget: float = 10.0,
     decode: Callable[..., Decoding] = decode_exactly,
 ) -> tuple[Explanation, ...]:
     """Explain every pair of a decoding, free of forwards.
@@ -82,7 +82,7 @@ def explain(
         problem: what was decided.
         scores: float64, shape (len(problem.columns),), in nats.
         constraints: name -> rule, those in force.
-        decoding: the assignment to explain.
+        decoding: the assignment to explain; its margins, if it has them, save time.
         time_limit: seconds for each decoding.
         budget: seconds after which the remaining pairs are explained without decoding again, by the rules that their
             local role would break as things stand; those explanations are not proven and their price is a bound.

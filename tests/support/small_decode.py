@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
-from backbones.core.errors import FrostlineError
 from benchmarks.ontologies import EntityType, EventType, Ontology, Role
 from benchmarks.passages import Event, Mention, Passage, Trigger
 from zeroshot.constraints.base import Constraint, Row
+from zeroshot.decode import InfeasibleError
 from zeroshot.decoding import Decoding, Violation
 from zeroshot.problem import Pair, Problem
 
@@ -65,8 +66,21 @@ def brute(problem: Problem, scores, constraints: Mapping[str, Constraint], *, ti
             if top is None or objective > top[0] + 1e-9:
                 top = (objective, chosen, broken)
     if top is None:
-        raise FrostlineError("infeasible")
-    return _decoding(problem, *top)
+        raise InfeasibleError([(name, row) for name, _, row in rows])
+    found = _decoding(problem, *top)
+    if not margins:
+        return found
+    worth = [_margin(problem, scores, constraints, found, pair) for pair in range(len(problem.pairs))]
+    return replace(found, margins=tuple(worth))
+
+
+def _margin(problem: Problem, scores, constraints, found: Decoding, pair: int) -> float:
+    row = Row(((problem.x(pair, found.roles[pair]), 1.0),), -math.inf, 0.0, None, "")
+    try:
+        other = brute(problem, scores, {**constraints, "other": Rule(lambda _: [row])})
+    except InfeasibleError:
+        return math.inf
+    return found.objective - other.objective
 
 
 def _decoding(problem: Problem, objective: float, chosen, broken) -> Decoding:

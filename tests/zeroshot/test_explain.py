@@ -228,10 +228,10 @@ def random_cases(draw):
 
 
 @settings(max_examples=60, deadline=None)
-@given(random_cases())
-def test_laws_of_causes(case):
+@given(random_cases(), st.booleans())
+def test_laws_of_causes(case, margins):
     problem, scores, rules = case
-    decoding = brute(problem, scores, rules)
+    decoding = brute(problem, scores, rules, margins=margins)
     for pair, found in enumerate(explain(problem, scores, rules, decoding, decode=brute)):
         names = [cause.rule for cause in found.causes]
         assert found.proven and found.role == decoding.roles[pair]

@@ -117,7 +117,9 @@ def test_what_changed_a_role_and_what_it_cost_is_told():
 def test_solver_rules_alternatives_user_rules_and_notes_are_told():
     solver = Solver(
         status="time limit", objective=-3.0, bound=-2.5, gap=0.5, seconds=10.0, components=1,
-        violations=(BrokenRule(rule="maps", family="cross-event", reason="the Target is the Victim", amount=1, cost=2.5),),
+        violations=(
+            BrokenRule(rule="maps", family="cross-event", reason="the Target is the Victim", amount=1, cost=2.5),
+        ),
     )  # fmt: skip
     said = words(
         render(
@@ -147,11 +149,11 @@ def test_nothing_that_a_result_says_becomes_markup():
         ),
         rejected=(argument("<i>missing", None),),
     )  # fmt: skip
-    page = render(
-        [result(EVIL + HALF, spans={EVIL: (0, 7)}, events=(event,), doc_id=EVIL, ontology=EVIL, language=EVIL, scorer=EVIL,
-                rules=(EVIL,), notes=(EVIL + HALF,))] * 2,
-        title=EVIL + HALF,
+    evil = dict.fromkeys(("doc_id", "ontology", "language", "scorer"), EVIL)
+    made = result(
+        EVIL + HALF, spans={EVIL: (0, 7)}, events=(event,), rules=(EVIL,), notes=(EVIL + HALF,), **evil
     )  # fmt: skip
+    page = render([made] * 2, title=EVIL + HALF)
     plain, read = render([result()] * 2), Page(page)
     assert page.encode()  # no half of a surrogate pair is left
     assert [tag for tag, _ in read.tags].count("script") == [tag for tag, _ in Page(plain).tags].count("script") == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from zeroshot.page.colours import Look
 from zeroshot.page.markup import Markup, element, join
@@ -74,8 +75,7 @@ def segments(result: Result, found: list[Mark]) -> list[Span]:
     cuts = {0, len(result.text)}
     cuts.update(at for mark in found for at in mark.span)
     cuts.update(at for event in result.events if _inside(event.trigger.span, result.text) for at in event.trigger.span)
-    ends = sorted(cuts)
-    return list(zip(ends, ends[1:], strict=False))
+    return list(pairwise(sorted(cuts)))
 
 
 def _piece(result: Result, found: list[Mark], looks: Mapping[str, Look], span: Span) -> Markup:
