@@ -103,6 +103,8 @@ class Blame:
         nothing need be decoded.
         """
         if self.margins is not None and base.roles == self.roles:
+            if np.isinf(self.margins[at]):
+                return None, True
             loss = min(self._loss(at, local, self._all_worse(at, local, types), types) for types in self._retyped(at))
             if loss <= self.margins[at] + TINY:
                 return max(0.0, loss), True
