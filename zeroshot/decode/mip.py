@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import csr_array
 
 from zeroshot.decode.clock import Clock
-from zeroshot.decode.dual import SCALE
 from zeroshot.decode.fold import NoAssignmentError
 from zeroshot.decode.program import Ints, Program
+from zeroshot.decode.relax import SCALE
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,6 @@ def mixed(program: Program, clock: Clock) -> Mixed:
     Raises:
         NoAssignmentError: the hard rows cannot hold together.
     """
-    from scipy.optimize import Bounds, LinearConstraint, milp
-    from scipy.sparse import csr_array
-
     columns, rows = len(program.scores), program.rows
     soft = np.isfinite(program.price)
     over, under = np.flatnonzero(soft & np.isfinite(program.upper)), np.flatnonzero(soft & np.isfinite(program.lower))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
 
 from zeroshot.decode.clock import Clock
-from zeroshot.decode.dual import Dual, dual, relax
+from zeroshot.decode.dual import Dual
 from zeroshot.decode.fold import NoAssignmentError
 from zeroshot.decode.program import Bools, Ints, Program
+from zeroshot.decode.relax import relax
 from zeroshot.decode.solve import Answer, NoIncumbentError, finish
 
 
@@ -35,12 +36,10 @@ class Solved:
 
     def sharpened(self, clock: Clock) -> Solved:
         """Return the part with the bound of its linear relaxation."""
-        if not self.program.rows or self.tight.prices.any():
+        if not self.program.rows or self.tight.relaxed:
             return self
         tight = relax(self.program, clock)
-        return (
-            self if tight is None else Solved(self.program, self.groups, self.columns, self.roles, self.answer, tight)
-        )
+        return self if tight is None else replace(self, tight=tight)
 
     def among(self, mask: Bools, clock: Clock) -> Answer | None:
         """Solve with the columns of ``mask`` alone; None if they do not admit an assignment."""
@@ -48,7 +47,7 @@ class Solved:
             return None
         smaller, columns = self.program.keep(mask)
         try:
-            found = finish(smaller, dual(smaller, self.tight.prices), clock)
+            found = finish(smaller, self.tight.on(smaller, columns), clock)
         except NoAssignmentError:
             return None
         except NoIncumbentError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from math import inf
 
 import numpy as np
@@ -24,15 +23,15 @@ class Found:
     complete: bool
 
 
-def search(program: Program, dual: Dual, nodes: int, loss: float = inf) -> Found:
+def search(program: Program, dual: Dual, tries: int, loss: float = inf) -> Found:
     """Look for the assignment of least loss.
 
     Args:
         program, dual: what to solve and its bound.
-        nodes: greatest number of nodes to visit.
+        tries: number of columns to try at most.
         loss: only assignments that lose less are of interest.
     """
-    return _Search(program, dual).run(nodes, loss)
+    return _Search(program, dual).run(tries, loss)
 
 
 class _Search:
@@ -40,29 +39,39 @@ class _Search:
 
     def __init__(self, program: Program, dual: Dual) -> None:
         self.program = program
+        self.tried = 0
         self.losses = dual.loss.tolist()
-        bounds = program.row_starts.tolist()
-        group = program.group[program.column].tolist()
-        self.groups_of = [sorted(set(group[a:b])) for a, b in pairwise(bounds)]
-        self.order = _order(program.groups, self.groups_of)
-        place = {group: number for number, group in enumerate(self.order)}
-        self.done: list[list[int]] = [[] for _ in self.order]
-        for row, groups in enumerate(self.groups_of):
-            self.done[max((place[group] for group in groups), default=0)].append(row)
-        self.entries: list[list[tuple[int, float]]] = [[] for _ in self.losses]
-        triples = zip(program.row.tolist(), program.column.tolist(), program.value.tolist(), strict=True)
-        for row, column, value in triples:
-            self.entries[column].append((row, value))
+        # The linear function of a bundle is a row without bounds whose whole value counts.
+        row = np.concatenate((program.row, program.rows + dual.terms.bundle)).tolist()
+        column = np.concatenate((program.column, dual.terms.column))
+        group = program.group[column].tolist()
+        value = np.concatenate((program.value, dual.terms.value)).tolist()
         parts = (program.lower, program.upper, program.price, dual.prices, dual.conjugate)
         self.rows = list(zip(*(part.tolist() for part in parts), strict=True))
+        self.rows += [(-inf, inf, 0.0, 1.0, 0.0)] * dual.terms.number
+        touched: list[set[int]] = [set() for _ in self.rows]
+        self.entries: list[list[tuple[int, float]]] = [[] for _ in self.losses]
+        for at, where, own, factor in zip(row, column.tolist(), group, value, strict=True):
+            touched[at].add(own)
+            self.entries[where].append((at, factor))
+        # The rows of a bundle count with its function or after it: together they never gain.
+        for number, bundle in enumerate(dual.terms.of_row.tolist()):
+            if bundle >= 0:
+                touched[number] |= touched[program.rows + bundle]
+        groups_of = [sorted(groups) for groups in touched]
+        self.order = _order(program.groups, groups_of)
+        place = {group: number for number, group in enumerate(self.order)}
+        self.done: list[list[int]] = [[] for _ in self.order]
+        for number, groups in enumerate(groups_of):
+            self.done[max((place[group] for group in groups), default=0)].append(number)
         self.columns = [
             sorted(range(a, b), key=self.losses.__getitem__)
             for a, b in zip(program.starts[:-1].tolist(), program.starts[1:].tolist(), strict=True)
         ]
 
-    def run(self, nodes: int, best: float) -> Found:
+    def run(self, tries: int, best: float) -> Found:
         depth = len(self.order)
-        sums = [0.0] * self.program.rows
+        sums = [0.0] * len(self.rows)
         chosen = [0] * depth
         top: list[int] | None = None
         stack = [iter(self._children(0, 0.0, sums, best))]
@@ -74,12 +83,11 @@ class _Search:
                 if stack:
                     self._add(sums, chosen[level - 1], -1.0)
                 continue
-            nodes -= 1
             chosen[level] = column
             if level + 1 == depth:
                 best, top = total, chosen.copy()
                 continue
-            if nodes <= 0:
+            if self.tried > tries:
                 return Found(self._answer(top), best, False)
             self._add(sums, column, 1.0)
             stack.append(iter(self._children(level + 1, total, sums, best)))
@@ -92,6 +100,7 @@ class _Search:
             loss = total + self.losses[column]
             if loss >= best - STEP:
                 break
+            self.tried += 1
             if done:
                 own = dict(self.entries[column])
                 for row in done:

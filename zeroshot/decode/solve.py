@@ -12,15 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from zeroshot.decode.clock import Clock
-from zeroshot.decode.dual import Dual, dual, relax
+from zeroshot.decode.dual import Dual, dual
 from zeroshot.decode.fold import Folded, NoAssignmentError, fold
 from zeroshot.decode.mip import mixed
 from zeroshot.decode.program import Bools, Ints, Program
+from zeroshot.decode.relax import relax
 from zeroshot.decode.search import search
 from zeroshot.decode.split import split
 
-FIRST_NODES = 300  # visited before a linear relaxation is worth its price
-NODES = 3000  # visited before a mixed-integer programme is
+FIRST_TRIES = 1000  # columns tried before a linear relaxation is worth its price
+TRIES = 20_000  # columns tried before a mixed-integer programme is
 GROUPS = 80  # parts with more are not searched: conflicts far apart would multiply
 GUESS = 0.5  # nats that an optimum is guessed to lie under its bound, where nothing is known
 NEARLY_ALL = 0.8  # a piece with more than this share of the columns is not worth another round
@@ -89,7 +90,7 @@ def solve_with_dual(program: Program, clock: Clock) -> tuple[Answer, Dual]:
     if worth >= simple.bound - PROVEN / 100:
         return Answer(choice, worth, worth, True), simple
     if program.groups <= GROUPS:
-        found = search(program, simple, FIRST_NODES)
+        found = search(program, simple, FIRST_TRIES)
         if found.complete:
             return _proven(program, found.choice), simple
     if clock.left() <= 0:
@@ -104,7 +105,7 @@ def finish(program: Program, tight: Dual, clock: Clock) -> Answer:
     """Solve a programme with a good bound at hand: search, then drop the columns that lose too much and go on."""
     loss = np.inf
     if program.groups <= GROUPS:
-        found = search(program, tight, NODES)
+        found = search(program, tight, TRIES)
         if found.complete:
             return _proven(program, found.choice)
         loss = found.loss
@@ -171,7 +172,7 @@ def rough(program: Program, loose: Dual) -> Answer:
     Raises:
         NoIncumbentError: the search found none.
     """
-    found = search(program, loose, program.groups + NODES)
+    found = search(program, loose, len(program.scores) + TRIES)
     if found.choice is None:
         if found.complete:
             raise NoAssignmentError

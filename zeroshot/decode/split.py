@@ -9,6 +9,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from zeroshot.decode.fold import Folded
+from zeroshot.decode.merge import merge
 from zeroshot.decode.program import Ints, Program
 
 
@@ -31,7 +32,7 @@ class Split:
 
 def split(folded: Folded) -> Split:
     """Return the connected parts of what is left, in the order of their first groups."""
-    source = folded.source
+    folded, source = merge(folded), folded.source
     possible = np.isfinite(folded.scores)
     entries = possible[folded.column]
     row, column, value = folded.row[entries], folded.column[entries], folded.value[entries]
