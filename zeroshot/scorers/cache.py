@@ -83,7 +83,9 @@ class Cached:
         damaged = 0
         try:
             with self._open() as base:
-                for start in range(0, len(keys), AT_ONCE):
+                # Another process may have made the file and not yet the table.
+                made = base.execute("SELECT count(*) FROM sqlite_master WHERE name = 'scores'").fetchone()[0]
+                for start in range(0, len(keys) if made else 0, AT_ONCE):
                     part = keys[start : start + AT_ONCE]
                     query = f"SELECT key, value, check_sum FROM scores WHERE key IN ({','.join('?' * len(part))})"
                     for key, value, check in base.execute(query, part):

@@ -89,7 +89,7 @@ class Causal(LanguageScorer):
                 for part in ROUTES[route](self.model, tree, budget):
                     answers.update(part)
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or budget <= 16:
+                if not is_out_of_memory(error) or budget <= 1:
                     raise
                 budget //= 2
                 self._note(f"memory ran out: batches were halved to {budget} tokens (see batch_tokens).")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from backbones.lm import LanguageModel
 
-FAIR = 192  # tokens of a batch from which on padding costs more than another batch
+FAIR = 96  # tokens of a batch from which on padding costs more than another batch
 LIKE = 0.9  # share of the longest row's length that a row needs to join such a batch
 LOGITS = 26_000_000  # bytes of logits at a time: fewer waste the multiplication, more leave the cache
 

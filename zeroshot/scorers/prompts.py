@@ -114,7 +114,7 @@ def make_template(words: str) -> Template:
     if "{" not in words and "}" not in words:
         raise unknown("template (one of your own has fields such as {role} or {type})", words, PREFIXES)
     fields = [part.text for part in parse(words) if part.field]
-    if any(field in ANSWERS for field in fields):
+    if any(field in (*ANSWERS, "passage") for field in fields):
         return Template("", words)
     return Template(words if words.endswith(" ") else words + " ")
 
