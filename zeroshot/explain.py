@@ -69,7 +69,7 @@ def explain(
     decoding: Decoding,
     *,
     time_limit: float = 10.0,
-    budget: float = 10.0,
+    budget: float = 30.0,
     decode: Callable[..., Decoding] = decode_exactly,
 ) -> tuple[Explanation, ...]:
     """Explain every pair of a decoding, free of forwards.
