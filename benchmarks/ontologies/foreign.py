@@ -12,6 +12,8 @@ from benchmarks.ontologies.types import Ontology, verbal
 Table = Mapping[str, Any]
 Known = Callable[[str], Ontology]
 """Returns a shipped ontology by name."""
+Convert = Callable[[Table, str, Known], dict[str, Any]]
+"""Makes a foreign table one of ours: the table, the ontology's name, where to look up what is known."""
 
 _SENTENCE = re.compile(r"(?<=[a-z0-9\"')\]][.!?])\s+(?=[A-Z\"(])")
 _ARGUMENT = re.compile(r"<arg(\d+)>")
@@ -34,6 +36,7 @@ def from_kairos(values: Table, name: str, known: Known) -> dict[str, Any]:
         FrostlineError: ``role_types`` is not as long as ``roles``, or something in them is not a word.
     """
     shipped = known("kairos")
+    first: dict[str, str] = {}  # spellings of one entity type ("sid", "side") are the one that comes first
     types: dict[str, dict[str, Any]] = {}
     events = {}
     for key, item in values.items():
@@ -41,7 +44,8 @@ def from_kairos(values: Table, name: str, known: Known) -> dict[str, Any]:
         listed, admitted = item["roles"], item.get("role_types")
         admitted = [[] for _ in listed] if admitted is None else admitted
         _check(key, listed, admitted)
-        for role, kinds in zip(listed, admitted, strict=True):
+        for role, spelled in zip(listed, admitted, strict=True):
+            kinds = [first.setdefault(shipped.entity_type(kind) or kind, kind) for kind in spelled]
             spec = roles.setdefault(role, {"types": [], "time": _is_time(role)})
             spec["types"] += [kind for kind in kinds if kind not in spec["types"]]
             for kind in kinds:
@@ -125,7 +129,7 @@ def _is_time(role: str) -> bool:
     return "time" in verbal(role).split()
 
 
-FOREIGN = ((is_kairos, from_kairos), (is_geneva, from_geneva))
+FOREIGN: tuple[tuple[Callable[[Table], bool], Convert], ...] = ((is_kairos, from_kairos), (is_geneva, from_geneva))
 """(does the table have this shape, make it a table of ours), in the order in which they are tried."""
 
-__all__ = ["FOREIGN", "from_geneva", "from_kairos", "is_geneva", "is_kairos"]
+__all__ = ["FOREIGN", "Convert", "from_geneva", "from_kairos", "is_geneva", "is_kairos"]

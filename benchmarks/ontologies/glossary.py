@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from backbones.core.errors import FrostlineError, unknown
-from benchmarks.ontologies.types import verbal
+from backbones.core.errors import FrostlineError, nearest, unknown
+from benchmarks.ontologies.types import Role, verbal
 
 _PLACE = "{event}"
 
@@ -22,7 +22,8 @@ def expand(values: Mapping[str, Any], where: str) -> dict[str, Any]:
         values: table as it stands in the file; where: the file, for messages.
 
     Raises:
-        FrostlineError: a listed role is not in the glossary, or is listed twice.
+        FrostlineError: a listed role is not in the glossary, or is listed twice; no event type has a role of the
+            glossary; a role of the glossary is not written as roles are.
     """
     table = dict(values)
     glossary = table.pop("roles", {})
@@ -31,8 +32,22 @@ def expand(values: Mapping[str, Any], where: str) -> dict[str, Any]:
         given = {"roles": glossary, "events": events}
         wrong = next(key for key, value in given.items() if not isinstance(value, Mapping))
         raise FrostlineError(f"{where}: {wrong} = {given[wrong]!r} is a {type(given[wrong]).__name__}; write a table.")
+    for role, shared in glossary.items():
+        if isinstance(shared, Mapping):  # once here rather than once for each event type
+            Role.parse(shared, f"{where}, roles.{role}")
     table["events"] = {key: _event(key, event, glossary, where) for key, event in events.items()}
+    _all_used(glossary, table["events"], where)
     return table
+
+
+def _all_used(glossary: Mapping[str, Any], events: Mapping[str, Any], where: str) -> None:
+    tables = [event["roles"] for event in events.values() if isinstance(event, Mapping) and "roles" in event]
+    held = {role for table in tables if isinstance(table, Mapping) for role in table}
+    for role in glossary:
+        if role not in held:
+            close = nearest(role, held, limit=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise FrostlineError(f"{where}: roles.{role}: no event type has this role.{hint} Add or drop it.")
 
 
 def _event(key: str, event: Any, glossary: Mapping[str, Any], where: str) -> Any:

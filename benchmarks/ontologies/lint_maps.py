@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from itertools import product
 
 from backbones.core.errors import nearest
 from benchmarks.ontologies.types import Ontology, RoleMap
@@ -67,23 +68,24 @@ def _fillable(ontology: Ontology, a: str, sources: list[str], b: str, targets: l
 
 def _contradictions(ontology: Ontology) -> Iterator[Fault]:
     """Yield maps that send one role to two roles of the same other event type."""
-    sent: dict[tuple[str, str, str], dict[str, int]] = defaultdict(dict)
+    sent: dict[tuple[str, str, str], tuple[str, int]] = {}
     told = set()
+    for number, one, role, other, into in _sent(ontology):
+        first, held = sent.setdefault((one, role, other), (into, number))
+        if first != into and held != number and (held, number, role) not in told:
+            told.add((held, number, role))
+            words = f"{role} of {one} is {into} in {other}, but maps[{held}] makes it {first}"
+            yield f"maps[{number}].roles", words, "narrow the pattern of one of them or drop the pair"
+
+
+def _sent(ontology: Ontology) -> Iterator[tuple[int, str, str, str, str]]:
+    """Yield (number of the map, event type, role, other event type, role there), both ways."""
     for number, rule in enumerate(ontology.maps):
-        for source in matches(ontology, rule.source):
-            for target in matches(ontology, rule.target):
-                for a, b in rule.roles.items():
-                    if a not in ontology.events[source].roles or b not in ontology.events[target].roles:
-                        continue
-                    for one, role, other, into in ((source, a, target, b), (target, b, source, a)):
-                        held = sent[one, role, other]
-                        held.setdefault(into, number)
-                        first = next(iter(held))
-                        clash = (held[first], number, role)
-                        if first != into and held[first] != number and clash not in told:
-                            told.add(clash)
-                            words = f"{role} of {one} is {into} in {other}, but maps[{held[first]}] makes it {first}"
-                            yield f"maps[{number}].roles", words, "narrow the pattern of one of them or drop the pair"
+        for source, target in product(matches(ontology, rule.source), matches(ontology, rule.target)):
+            for a, b in rule.roles.items():
+                if a in ontology.events[source].roles and b in ontology.events[target].roles:
+                    yield number, source, a, target, b
+                    yield number, target, b, source, a
 
 
 __all__ = ["map_faults", "matches"]

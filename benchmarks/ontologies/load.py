@@ -10,7 +10,7 @@ from typing import Any
 
 from backbones.core.errors import FrostlineError, nearest, unknown
 from backbones.core.registry import Registry
-from benchmarks.ontologies.foreign import FOREIGN
+from benchmarks.ontologies.foreign import FOREIGN, Convert
 from benchmarks.ontologies.glossary import expand
 from benchmarks.ontologies.types import Ontology
 
@@ -85,12 +85,19 @@ def _from_file(path: Path) -> Ontology:
     if "events" not in values:
         for fits, convert in FOREIGN:
             if fits(values):
-                return Ontology.parse(convert(values, path.stem, _named), f"ontology file {path}")
+                return Ontology.parse(_converted(convert, values, path), f"ontology file {path}")
         raise FrostlineError(
             f"{path} is not an ontology: it has no table 'events', and its values are not of the KAIROS shape "
             f"(roles, template) or the GENEVA shape (arguments). Found keys: {', '.join(list(values)[:8]) or 'none'}."
         )
     return Ontology.parse(expand(values, str(path)), f"ontology file {path}")
+
+
+def _converted(convert: Convert, values: dict[str, Any], path: Path) -> dict[str, Any]:
+    try:
+        return convert(values, path.stem, _named)
+    except FrostlineError as error:
+        raise FrostlineError(f"{path}: {error}") from error
 
 
 def _text(path: Path) -> str:
