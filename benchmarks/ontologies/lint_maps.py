@@ -17,19 +17,15 @@ Fault = tuple[str, str, str]
 def map_faults(ontology: Ontology) -> Iterator[Fault]:
     """Yield what is wrong with the maps of ``ontology``."""
     for number, rule in enumerate(ontology.maps):
-        path = f"maps[{number}].roles"
         matched = {"source": matches(ontology, rule.source), "target": matches(ontology, rule.target)}
         missing = [side for side, found in matched.items() if not found]
         for side in missing:
             pattern = getattr(rule, side)
-            close = nearest(pattern, ontology.events, limit=1)
-            yield (
-                f"{path}.{side}",
-                f"{pattern!r} matches no event type",
-                (f"write an event type or a pattern over them, such as {(close or list(ontology.events))[0]!r}"),
-            )
+            close = nearest(pattern, ontology.events, limit=1) or list(ontology.events)[:1]
+            fix = f"write an event type or a pattern over them, such as {close[0]!r}" if close else "drop the map"
+            yield f"maps[{number}].{side}", f"{pattern!r} matches no event type", fix
         if not missing:
-            yield from _joins(ontology, rule, path, matched["source"], matched["target"])
+            yield from _joins(ontology, rule, f"maps[{number}].roles", matched["source"], matched["target"])
     yield from _contradictions(ontology)
 
 

@@ -82,6 +82,7 @@ def test_missing_words_of_types() -> None:
 
 def test_no_events_and_no_roles() -> None:
     assert ("error", "events") in [(found.severity, found.path) for found in lint(ontology(events={}, maps=[]))]
+    assert "drop the map" in [found.fix for found in lint(ontology(events={}))]
     empty = with_roles() | {"Rest": event()}
     found = only(lint(ontology(events=empty)))
     assert (found.severity, found.path) == ("warning", "events.Rest")
