@@ -112,7 +112,7 @@ def load_language_model(
         name: a folder saved by transformers, a name on the hub (``NAME`` or ``hf:NAME``), or ``minilm``.
         kind: ``"masked"``, ``"causal"`` or ``"encoder"``.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` ...
-        precision: ``"fp32"``, ``"bf16"`` or ``"auto"`` (bf16 where a GPU multiplies it natively).
+        precision: ``"fp32"``, ``"bf16"`` (where the device multiplies it natively) or ``"auto"``, which is fp32.
         allow_missing_head: let a head that the weights lack be random (the same at every load), with a note; for
             trials without meaning.
 
@@ -144,8 +144,8 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype:
             f"precision 'bf16': {device} does not multiply bf16 natively, so it would be slower than fp32; "
             "pass --precision fp32."
         )
-    quick = precision == "bf16" or (precision == "auto" and device.type == "cuda" and native_bf16(device))
-    return torch.bfloat16 if quick else torch.float32
+    # "auto" stays exact: in bf16 the same question has another score in another batch, by a hundredth of a nat or more.
+    return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
 def folder_of(name: str) -> str:

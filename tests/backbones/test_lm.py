@@ -161,5 +161,5 @@ def test_wrong_words(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_bf16_weights_are_bf16(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backbones.lm.native_bf16", lambda device: True)
-    assert load_language_model(str(bert), "masked", device="cpu").dtype == torch.float32, "auto is exact on a CPU"
+    assert load_language_model(str(bert), "masked", device="cpu").dtype == torch.float32, "auto is exact"
     assert load_language_model(str(bert), "masked", device="cpu", precision="bf16").dtype == torch.bfloat16
