@@ -28,8 +28,9 @@ def release_roles(problem: Problem, scores: Floats) -> Roles:
        both events are walked in the order of their scores, best first, until a role of the one and a role of the
        other that have both come up agree; these are taken. Later repairs may break earlier ones.
 
-    Step 3 takes the first pair that agrees, not the best one, and never looks at a third event: on uniform random scores it
-    misses the best agreeing pair in about one case of five.
+    Step 3 takes the first pair that agrees, not the best one, and never looks at a third event: for a mention of an
+    Attack and an Injure with five roles each it misses the best agreeing pair in 21.5 % of cases on uniform random
+    scores (22.9 % are reported for the release itself).
 
     Args:
         problem: its cells; scores: of ``problem.columns``, float64.
