@@ -105,9 +105,21 @@ def test_first_and_majority_roles_and_where_the_table_comes_from():
     made = problem()
     assert first_roles(made) == ("Attacker", "Agent")
     answers = [gold(made, "Target", "Victim"), gold(made, "Target", None), gold(made, "Place", None)]
-    assert majority_table(answers) == {"attack": "Target", "injure": "Victim"}
-    assert majority_table([gold(made, "Target", None), gold(made, "Place", None)]) == {"attack": "Place"}
-    assert majority_roles(made, {"attack": "Target"}) == ("Target", "Agent")
+    assert majority_table(answers) == {("attack", None): "Target", ("injure", None): "Victim"}
+    assert majority_table([gold(made, "Target", None), gold(made, "Place", None)]) == {("attack", None): "Place"}
+    assert majority_roles(made, {("attack", None): "Target"}) == ("Target", "Agent")
+
+
+def test_the_majority_may_know_entity_types():
+    made = problem(("attack",), 3)
+    kinds = ("PER", "WEA", "PER")
+    typed = tuple(mention.model_copy(update={"type": kind}) for mention, kind in zip(made.mentions, kinds, strict=True))
+    made = Problem(made.passage.model_copy(update={"entities": typed}), made.ontology, typed, made.pairs, made.types)
+    table = majority_table([gold(made, "Target", "Instrument", "Target")], types=True)
+    assert table == {("attack", None): "Target", ("attack", "PER"): "Target", ("attack", "WEA"): "Instrument"}
+    assert majority_roles(made, table) == ("Target", "Instrument", "Target")
+    del table["attack", "WEA"]
+    assert majority_roles(made, table) == ("Target", "Target", "Target")
 
 
 def test_greedy_takes_the_best_of_each_cell_whatever_the_rules():

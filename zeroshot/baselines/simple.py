@@ -77,24 +77,38 @@ def gold_roles(problem: Problem, gold: Passage) -> tuple[frozenset[str], ...]:
     return tuple(frozenset(answers.get(key, ())) for key in keys)
 
 
-def majority_table(gold: Iterable[Passage]) -> dict[str, str]:
-    """Return event type -> its most frequent gold role (of equals the first in the alphabet): an oracle."""
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for passage in gold:
-        for event in passage.events:
-            counts[event.type].update(argument.role for argument in event.arguments if argument.role is not None)
-    return {kind: min(table, key=lambda role: (-table[role], role)) for kind, table in counts.items() if table}
+Table = Mapping[tuple[str, str | None], str]
+"""(Event type, entity type or None for any) -> role."""
 
 
-def majority_roles(problem: Problem, table: Mapping[str, str]) -> Roles:
-    """Return the table's role for each pair, the first role for event types that it lacks (see ``majority_table``).
+def majority_table(gold: Iterable[Passage], *, types: bool = False) -> dict[tuple[str, str | None], str]:
+    """Return the most frequent gold role of each event type (of equals the first in the alphabet): an oracle.
 
-    A table made from the gold of the same passages is an oracle: it shows what knowing the most frequent answers is
-    worth, and no method without annotation can make it.
+    Args:
+        gold: passages with gold roles; types: also of each event type and entity type together.
     """
-    first = first_roles(problem)
-    types = (problem.events[pair.event].type for pair in problem.pairs)
-    return tuple(table.get(kind, role) for kind, role in zip(types, first, strict=True))
+    counts: dict[tuple[str, str | None], Counter[str]] = defaultdict(Counter)
+    for passage in gold:
+        kinds = {mention.id: mention.type for mention in passage.entities}
+        for event in passage.events:
+            for argument in event.arguments:
+                if argument.role is not None:
+                    for kind in {None, kinds[argument.entity] if types else None}:
+                        counts[event.type, kind][argument.role] += 1
+    return {key: min(table, key=lambda role: (-table[role], role)) for key, table in counts.items()}
+
+
+def majority_roles(problem: Problem, table: Table) -> Roles:
+    """Return the table's role for each pair: of event and entity type, else of the event type, else the first role.
+
+    A table made from the gold of the same passages is an oracle (see ``majority_table``): it shows what knowing the
+    most frequent answers is worth, and no method without annotation can make it.
+    """
+    chosen = []
+    for cell, first in zip(problem.pairs, first_roles(problem), strict=True):
+        event, kind = problem.events[cell.event].type, problem.mentions[cell.mention].type
+        chosen.append(table.get((event, kind), table.get((event, None), first)))
+    return tuple(chosen)
 
 
 def first_roles(problem: Problem) -> Roles:
