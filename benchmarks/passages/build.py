@@ -24,10 +24,13 @@ _COREF = re.compile(r"(.*-[EVT]\d+)-\d+")  # ids of ACE and its kin: document, e
 
 
 def place_tokens(text: str, words: Sequence[str]) -> tuple[Span, ...] | None:
-    """Return the characters of each word in ``text``; None if anything but white space stands between them."""
+    """Return the characters of each word in ``text``; None if anything but white space stands between them.
+
+    White space at the edges of a word belongs to no word, since nothing tells it from that between words.
+    """
     spans, at = [], 0
-    for word in words:
-        while at < len(text) and text[at].isspace() and not text.startswith(word, at):
+    for word in map(str.strip, words):
+        while word and at < len(text) and text[at].isspace():
             at += 1
         if not text.startswith(word, at):
             return None
@@ -37,12 +40,13 @@ def place_tokens(text: str, words: Sequence[str]) -> tuple[Span, ...] | None:
 
 
 def join_tokens(words: Sequence[str]) -> tuple[str, tuple[Span, ...]]:
-    """Return the words with single spaces between them, and the characters of each."""
+    """Return the words, trimmed, with single spaces between them, and the characters of each."""
+    trimmed = [word.strip() for word in words]
     spans, at = [], 0
-    for word in words:
+    for word in trimmed:
         spans.append((at, at + len(word)))
         at += len(word) + 1
-    return " ".join(words), tuple(spans)
+    return " ".join(trimmed), tuple(spans)
 
 
 def cluster_of(name: str) -> str | None:
@@ -83,7 +87,7 @@ class Builder:
     inclusive: bool = False
     _mentions: list[dict[str, Any]] = field(default_factory=list)
     _events: list[dict[str, Any]] = field(default_factory=list)
-    _ids: dict[tuple[str, str], str] = field(default_factory=dict)  # kind and id -> path of its owner
+    _ids: dict[tuple[str, str], Node] = field(default_factory=dict)  # kind and id -> owner
     _spans: dict[tuple[Span, str | None], str] = field(default_factory=dict)  # span and type -> mention
     _counts: dict[str, int] = field(default_factory=dict)  # letter -> ids made
     _empty: int = 0
@@ -119,20 +123,23 @@ class Builder:
             self._empty += 1
             node.tell(f"an empty span of tokens; {said!r} stands once, at characters {place[0]}-{place[1]}")
             return Found(node, place, None, unit)
-        if not 0 <= first < stop <= len(tokens) or tokens[first][0] >= tokens[stop - 1][1]:
+        held = (
+            [token for token in tokens[first:stop] if token[0] < token[1]] if 0 <= first < stop <= len(tokens) else []
+        )
+        if not held:
             rule = "0 <= start <= end <" if self.inclusive else "0 <= start < end <="
             raise node.fail(
                 f"{rule} {len(tokens)} (tokens, {kind})",
                 "Are the offsets characters, or those of another text?", found=f"start {first}, end {last}",
             )  # fmt: skip
-        return Found(node, (tokens[first][0], tokens[stop - 1][1]), said, unit)
+        return Found(node, (held[0][0], held[-1][1]), said, unit)
 
     def _claim(self, node: Node, kind: str, name: str | None) -> str:
         name = name or self._fresh(kind)
         if (kind, name) in self._ids:
-            other = self._ids[kind, name]
+            other = self._ids[kind, name].path
             raise node.fail("an id of its own", f"{other} has it too: rename one.", found=f"the id {brief(name)}")
-        self._ids[kind, name] = node.path
+        self._ids[kind, name] = node
         return name
 
     def _fresh(self, letter: str) -> str:

@@ -50,19 +50,30 @@ def misread(where: str, path: str, found: str, expected: str, fix: str = "") -> 
     return FrostlineError(f"{where}: {path}: expected {expected}, found {found}." + (f" {fix}" if fix else ""))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Node:
-    """A JSON value and its place.
+    """A JSON value and its place; its path is put together when a message needs it, since there are many nodes.
 
     Args:
-        value: the decoded value; where: file and record; path: JSON path from the record, such as ``$.events[0].id``.
-        note: told what was mended while reading.
+        value: the decoded value; where: file and record; note: told what was mended while reading.
+        parent: the value that it is in; part: its key or index there.
     """
 
     value: Any
     where: str
-    path: str = "$"
     note: Note = unheard
+    parent: Node | None = None
+    part: str | int = "$"
+
+    @property
+    def path(self) -> str:
+        """JSON path from the record, such as ``$.events[0].id``."""
+        parts: list[str] = []
+        node: Node | None = self
+        while node is not None:
+            parts.append(f"[{node.part}]" if isinstance(node.part, int) else f".{node.part}")
+            node = node.parent
+        return "".join(reversed(parts))[1:]
 
     def fail(self, expected: str, fix: str = "", found: str | None = None) -> FrostlineError:
         """Make the error for this value."""
@@ -73,8 +84,7 @@ class Node:
         self.note(f"{self.where}: {self.path}: {words}")
 
     def _at(self, part: str | int, value: Any) -> Node:
-        path = f"{self.path}[{part}]" if isinstance(part, int) else f"{self.path}.{part}"
-        return Node(value, self.where, path, self.note)
+        return Node(value, self.where, self.note, self, part)
 
     def object(self) -> dict[str, Any]:
         """Return the value as an object."""

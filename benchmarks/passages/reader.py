@@ -70,7 +70,7 @@ def read_passages(
         format: name of the format; None: known by the keys of each record.
         on_error: what a bad record does: ``stop`` raises when it is reached, ``skip`` goes on with the next one.
         skipped: told the error of each record that is skipped; note: told what was mended.
-        limits: how much is held in memory; stdin: read in the place of standard input.
+        limits: how much is read at once; stdin: read in the place of standard input.
 
     Raises:
         FrostlineError: at once for unknown settings; while reading, for what cannot be read.
@@ -157,10 +157,10 @@ class _Reader:
                 raise _unopened(path, error) from None
 
     def _raw(self, handle: BinaryIO, file: Path | str) -> Passage:
-        content = handle.read(self.limits.bytes + 1)
-        if len(content) > self.limits.bytes:
-            raise too_long(str(file), self.limits)
         where = _name(file)
+        content = handle.read(self.limits.file + 1)
+        if len(content) > self.limits.file:
+            raise too_long(where, self.limits.file)
         text = decode_text(content, where)
         name = "stdin" if file == STDIN else Path(file).stem
         return check_passage(raw_passage(text, name, where, trigger=self.trigger, event_type=self.event_type), where)

@@ -144,7 +144,7 @@ def test_an_unknown_key_names_the_nearest_one() -> None:
 
 @pytest.mark.parametrize("value", ["13", 13.5, True])
 def test_offsets_are_integers(value: Any) -> None:
-    assert "$.entities[1].start: expected a valid integer" in message(record("entities.1.start", value))
+    assert "$.entities[1].start: expected an integer" in message(record("entities.1.start", value))
 
 
 def test_tokens_and_sentences_lie_in_the_text_in_order() -> None:

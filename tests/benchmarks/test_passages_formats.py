@@ -389,3 +389,18 @@ def test_a_result_of_prediction_reads_as_its_passage() -> None:
     record["events"][0] |= {"rejected": []}
     record |= {"scorer": "s", "solver": {"status": "optimal"}, "rules": [], "notes": []}
     assert arguments(read_record(record, "x"))[1] == ("fired", "a bus", "Target", 36)
+
+
+def test_white_space_at_the_edges_of_tokens_belongs_to_no_token() -> None:
+    """Found by the fuzzer: a token of nothing but a space moved its neighbours' spans when it was read again."""
+    mention = {"start": 1, "end": 4, "text": "in New"}
+    record = {
+        "words": ["Rebels", " ", "in ", "New", ""],
+        "golden-entity-mentions": [mention],
+        "golden-event-mentions": [],
+    }
+    passage = read_record(record, "x")
+    assert (passage.text, passage.entities[0].text) == ("Rebels  in New ", "in New")
+    assert read_record(FORMATS.load("jmee").write(passage), "x").entities[0].text == "in New"
+    with pytest.raises(FrostlineError, match=r"\$.golden-entity-mentions\[0\]: expected 0 <= start < end <= 5"):
+        read_record(record | {"golden-entity-mentions": [{"start": 4, "end": 5}]}, "x")

@@ -29,7 +29,7 @@ with atheris.instrument_imports(include=["benchmarks.passages"]):
     for _name in FORMATS.names():  # they are imported when they are needed, which is too late to be instrumented
         FORMATS.load(_name)
 
-LIMITS = ReadLimits(bytes=2**20)
+LIMITS = ReadLimits(record=2**20)
 SPACELESS = {"rams", "dygie"}  # these have no text: words come back with single spaces
 
 
@@ -129,8 +129,9 @@ def mutate(content: bytes, max_size: int, seed: int) -> bytes:
 
 def main() -> None:
     corpus = Path(sys.argv[1])
-    corpus.mkdir(parents=True, exist_ok=True)
-    if not any(corpus.iterdir()):
+    if not corpus.is_file():  # a file is an input to run again
+        corpus.mkdir(parents=True, exist_ok=True)
+    if corpus.is_dir() and not any(corpus.iterdir()):
         for number, seed in enumerate(seeds()):
             (corpus / f"seed-{number}").write_bytes(seed)
     atheris.Setup(sys.argv, one, custom_mutator=mutate)

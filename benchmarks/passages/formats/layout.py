@@ -68,7 +68,8 @@ def lay_out(passage: Passage) -> Layout:
     """
     held = passage.tokens or tuple(match.span() for match in _TOKEN.finditer(passage.text))
     spans = [*(mention.span for mention in passage.entities), *(event.trigger.span for event in passage.events)]
-    tokens = _cut(held, sorted({edge for span in spans for edge in span}))
+    cut = _cut(held, sorted({edge for span in spans for edge in span}))
+    tokens = tuple(_trim(passage.text, token) for token in cut)
     starts = sorted({start for start, _ in passage.sentences or ()})
     cuts = sorted({bisect_left(tokens, start, key=lambda token: token[0]) for start in starts} - {len(tokens)})
     edges = [0, *(cut for cut in cuts if cut > 0), len(tokens)]
@@ -82,6 +83,13 @@ def _cut(tokens: tuple[Span, ...], edges: list[int]) -> tuple[Span, ...]:
         bounds = [start, *inside, end]
         pieces.extend(pairwise(bounds))
     return tuple(pieces)
+
+
+def _trim(text: str, token: Span) -> Span:
+    """Take white space off the edges of a token: formats of tokens put their own between them."""
+    word = text[slice(*token)]
+    start = token[0] + len(word) - len(word.lstrip())
+    return start, max(start, token[1] - len(word) + len(word.rstrip()))
 
 
 def role_of(passage: Passage, event: Event, argument: Argument, form: str) -> str:

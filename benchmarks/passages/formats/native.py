@@ -2,68 +2,92 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from pathlib import PurePath
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from backbones.core.errors import FrostlineError
 from benchmarks.passages.formats.base import FEATURES, Form
 from benchmarks.passages.nodes import Node, brief, misread, similar
-from benchmarks.passages.types import Argument, Event, Mention, Passage, Trigger, UserRule
+from benchmarks.passages.types import Argument, Event, Mention, Passage, Span, Trigger, UserRule
 
-_MODELS: Mapping[str, type[BaseModel]] = {"entities": Mention, "events": Event, "constraints": UserRule}
+_MODELS: Mapping[str, type[BaseModel]] = {
+    "entities": Mention, "events": Event, "constraints": UserRule, "arguments": Argument,
+}  # fmt: skip
+_SPANS = ("tokens", "sentences")
 _RESULT = ("scorer", "solver")
+
+M = TypeVar("M", bound=BaseModel)
 
 
 def _read(record: Node) -> Passage:
     value = record.object()
     if all(key in value for key in _RESULT):
         value = _known(value, Passage)
-    try:
-        # The JSON door of pydantic is strict about types and takes arrays for tuples.
-        return Passage.model_validate_json(json.dumps({"doc_id": record.where, **value}), strict=True)
-    except ValidationError as error:
-        raise _explain(error, record.where) from None
+    name = {} if value.get("doc_id") is not None else {"doc_id": PurePath(record.where).name}
+    return _make(replace(record, value=value | name), Passage)
 
 
 def _known(value: Any, model: type[BaseModel]) -> Any:
     """Return what a passage has of a result: the predicted roles without scores, margins and reasons."""
     if not isinstance(value, dict):
         return value
-    inner: dict[str, type[BaseModel]] = {"arguments": Argument, **_MODELS}
     kept = {key: held for key, held in value.items() if key in model.model_fields}
     return {
-        key: [_known(item, inner[key]) for item in held] if key in inner and isinstance(held, list) else held
+        key: [_known(item, _MODELS[key]) for item in held] if key in _MODELS and isinstance(held, list) else held
         for key, held in kept.items()
     }
 
 
-def _explain(error: ValidationError, where: str) -> Exception:
+def _make(node: Node, model: type[M]) -> M:
+    """Make one object and stop at the first mistake: a list of all of them could be longer than memory."""
+    values: dict[str, Any] = {}
+    for key in node.object():
+        if key not in model.model_fields:
+            close = similar(key, model.model_fields)
+            hint = f"Did you mean {close[0]!r}?" if close else "Take it out, or see the schema."
+            rule = f"one of the keys {', '.join(model.model_fields)}"
+            raise misread(node.where, f"{node.path}.{key}", f"the unknown key {brief(key)}", rule, hint)
+        held = node.get(key)
+        if held is not None:
+            values[key] = _value(held, key)
+    try:
+        return model(**values)
+    except ValidationError as error:
+        raise _explain(error, node) from None
+
+
+def _value(node: Node, key: str) -> Any:
+    if key in _MODELS:
+        return tuple(_make(item, _MODELS[key]) for item in node.items())
+    if key == "trigger":
+        return _make(node, Trigger)
+    if key in _SPANS:
+        return tuple(_span(item) for item in node.items())
+    if key == "head":
+        return _span(node)
+    return node.integer() if key in ("start", "end") else node.string()
+
+
+def _span(node: Node) -> Span:
+    ends = node.row(2, "[start, end]")
+    if len(ends) > 2:
+        raise node.fail("[start, end]")
+    return ends[0].integer(), ends[1].integer()
+
+
+def _explain(error: ValidationError, node: Node) -> FrostlineError:
     first = error.errors(include_url=False)[0]
-    loc = first["loc"]
-    path = "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
-    kind, last = first["type"], str(loc[-1]) if loc else ""
-    others = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if kind == "extra_forbidden":
-        names = list(_model_at(loc).model_fields)
-        close = similar(last, names)
-        hint = f"Did you mean {close[0]!r}?" if close else "Take it out, or see the schema."
-        return misread(
-            where, path, f"the unknown key {brief(last)}", f"one of the keys {', '.join(names)}", hint + others
-        )
-    if kind == "missing":
-        trigger = last == "trigger"
-        fix = "Say where the text expresses the event: no trigger, no event." if trigger else ""
-        return misread(where, path, "nothing", f"the key {last!r}", (fix + others).strip())
-    rule = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return misread(where, path, brief(first["input"]), rule[:1].lower() + rule[1:], others.strip())
-
-
-def _model_at(loc: tuple[int | str, ...]) -> type[BaseModel]:
-    names = [part for part in loc[:-1] if isinstance(part, str)]
-    table: dict[str, type[BaseModel]] = {"arguments": Argument, "trigger": Trigger, **_MODELS}
-    return table.get(names[-1], Passage) if names else Passage
+    last = str(first["loc"][-1])
+    path = f"{node.path}.{last}"
+    if first["type"] == "missing":
+        fix = "Say where the text expresses the event: no trigger, no event." if last == "trigger" else ""
+        return misread(node.where, path, "nothing", f"the key {last!r}", fix)
+    rule = first["msg"].removeprefix("Input should be ")
+    return misread(node.where, path, brief(first["input"]), rule[:1].lower() + rule[1:])
 
 
 def _write(passage: Passage) -> dict[str, Any]:

@@ -9,6 +9,7 @@ arguments and are not read.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from backbones.core.errors import FrostlineError
@@ -71,7 +72,7 @@ def _parts(builder: Builder, node: Node) -> Iterator[tuple[str | None, int, Foun
         if len(words) != len(firsts):
             raise start.fail(f"as many as there are texts, {len(words)}")
         for number, (word, first) in enumerate(zip(words, firsts, strict=True)):
-            end = Node(first.integer() + len(word.string()), first.where, first.path, first.note)
+            end = replace(first, value=first.integer() + len(word.string()))
             yield name, number + 1 if len(words) > 1 else 0, builder.chars(word, first, end, word.string())
 
 
