@@ -43,12 +43,15 @@ def test_nothing_is_asked_twice(path: Path) -> None:
     first = cached.score([REQUESTS[0], *REQUESTS])
     assert scorer.asked == 3 and cached.notes() == ("asked",)
     assert np.array_equal(cached.score(REQUESTS[::-1]), first[:0:-1])
-    assert scorer.asked == 3 and cached.notes() == ()
+    assert scorer.asked == 3 and cached.notes() == ("asked",), "notes of an equal call are remembered"
     again = Counting()
-    assert np.array_equal(Cached(again, path).score(REQUESTS), first[1:]) and again.asked == 0
-    other = Counting("b")
-    Cached(other, path).score(REQUESTS)
-    assert other.asked == 3, "another scorer has its own scores"
+    other = Cached(again, path)
+    assert np.array_equal(other.score(REQUESTS), first[1:]) and again.asked == 0
+    assert other.notes() == ("asked",)
+    assert len(other.score(REQUESTS[:1])) == 1 and other.notes() == (), "notes of another call are not"
+    changed = Counting("b")
+    Cached(changed, path).score(REQUESTS)
+    assert changed.asked == 3, "another scorer has its own scores"
 
 
 def test_without_a_file_memory_serves() -> None:

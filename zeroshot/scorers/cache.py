@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sqlite3
 import struct
@@ -21,7 +22,10 @@ from backbones.core.samples import Progress, silent
 from zeroshot.scorers.base import Request, Scorer
 
 PATIENCE = 30.0  # seconds to wait for another process that writes
-TABLE = "CREATE TABLE IF NOT EXISTS scores (key BLOB PRIMARY KEY, value BLOB NOT NULL, check_sum INTEGER NOT NULL)"
+TABLES = (
+    "CREATE TABLE IF NOT EXISTS scores (key BLOB PRIMARY KEY, value BLOB NOT NULL, check_sum INTEGER NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS notes (key BLOB PRIMARY KEY, value TEXT NOT NULL)",
+)
 AT_ONCE = 500  # keys in one query; the least limit of the library is 999
 
 
@@ -45,6 +49,7 @@ class Cached:
                 f"score cache {self.path} is a folder; pass a file, such as {self.path}/scores.sqlite."
             )
         self._memory: dict[bytes, float] = {}
+        self._told: dict[bytes, tuple[str, ...]] = {}  # key of a call -> what the scorer noted about it
         self._notes: dict[str, None] = {}
 
     @property
@@ -57,7 +62,7 @@ class Cached:
         return self.scorer.fingerprint()
 
     def notes(self) -> tuple[str, ...]:
-        """Return notes of the last call; those of the scorer only if it had to answer."""
+        """Return notes of the last call; those of the scorer are remembered for equal calls."""
         return tuple(self._notes)
 
     def score(self, requests: Sequence[Request], progress: Progress = silent) -> NDArray[np.float64]:
@@ -65,26 +70,33 @@ class Cached:
         self._notes = {}
         seed = self.fingerprint()
         keys = [_key(seed, request) for request in requests]
+        call = hashlib.sha256(b"".join(sorted(set(keys)))).digest()
         unknown = [key for key in dict.fromkeys(keys) if key not in self._memory]
-        self._memory.update(self._read(unknown))
+        if unknown or call not in self._told:
+            self._memory.update(self._read(unknown, call))
         ask = {key: request for key, request in zip(keys, requests, strict=True) if key not in self._memory}
         if ask:
             answers = self.scorer.score(list(ask.values()), progress)
             found = dict(zip(ask, map(float, answers), strict=True))
-            self._notes.update(dict.fromkeys(self.scorer.notes()))
             self._memory.update(found)
-            self._write(found)
+            self._told[call] = tuple(dict.fromkeys((*self._told.get(call, ()), *self.scorer.notes())))
+            self._write(found, call)
+        for note in self._told.get(call, ()):
+            self._note(note)
         return np.array([self._memory[key] for key in keys], dtype=np.float64)
 
-    def _read(self, keys: Sequence[bytes]) -> dict[bytes, float]:
-        if self.path is None or not keys or not self.path.exists():
+    def _read(self, keys: Sequence[bytes], call: bytes) -> dict[bytes, float]:
+        """Return the scores that the file has, and remember what was noted about the call."""
+        if self.path is None or not self.path.exists():
             return {}
         found: dict[bytes, float] = {}
         damaged = 0
         try:
             with self._open() as base:
-                # Another process may have made the file and not yet the table.
-                made = base.execute("SELECT count(*) FROM sqlite_master WHERE name = 'scores'").fetchone()[0]
+                # Another process may have made the file and not yet the tables.
+                made = base.execute("SELECT count(*) FROM sqlite_master WHERE name = 'notes'").fetchone()[0]
+                told = base.execute("SELECT value FROM notes WHERE key = ?", (call,)).fetchone() if made else None
+                self._told[call] = tuple(map(str, json.loads(told[0]))) if told else self._told.get(call, ())
                 for start in range(0, len(keys) if made else 0, AT_ONCE):
                     part = keys[start : start + AT_ONCE]
                     query = f"SELECT key, value, check_sum FROM scores WHERE key IN ({','.join('?' * len(part))})"
@@ -93,13 +105,13 @@ class Cached:
                             found[key] = struct.unpack("<d", value)[0]
                         else:
                             damaged += 1
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ValueError) as error:
             self._refuse(error)
         if damaged:
             self._note(f"score cache {self.path}: {damaged} scores were damaged and are computed again.")
         return found
 
-    def _write(self, found: dict[bytes, float]) -> None:
+    def _write(self, found: dict[bytes, float], call: bytes) -> None:
         if self.path is None:
             return
         rows = [(key, value, zlib.crc32(key + value)) for key, value in _packed(found)]
@@ -107,8 +119,11 @@ class Cached:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 with self._open() as base, base:
-                    base.execute(TABLE)
+                    for table in TABLES:
+                        base.execute(table)
                     base.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?)", rows)
+                    if self._told[call]:
+                        base.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (call, json.dumps(self._told[call])))
                 return
             except sqlite3.Error as error:
                 if not self._refuse(error):
@@ -123,7 +138,7 @@ class Cached:
         with closing(sqlite3.connect(str(self.path), timeout=PATIENCE)) as base:
             yield base
 
-    def _refuse(self, error: sqlite3.Error) -> bool:
+    def _refuse(self, error: Exception) -> bool:
         """Note what is wrong with the file; set a damaged one aside and return True."""
         if isinstance(error, sqlite3.OperationalError):  # locked, full, read-only, another table: not damage
             self._note(f"score cache {self.path} cannot be used now ({error}); scores are kept in memory.")
