@@ -43,7 +43,7 @@ def build(
     Raises:
         FrostlineError: an event has no candidate.
     """
-    chosen = [candidates or event.candidates or default_candidates(passage, event) for event in passage.events]
+    chosen = [candidates or event.candidates or default_candidates(passage) for event in passage.events]
     notes: list[str] = []
     mentions = passage.entities
     if "auto" in chosen:
@@ -55,7 +55,7 @@ def build(
     number = {mention.id: index for index, mention in enumerate(mentions)}
     bounds = passage.sentences or sentences(passage.text)
     pairs: list[Pair] = []
-    far = 0
+    far = bare = 0
     for index, (event, source) in enumerate(zip(passage.events, chosen, strict=True)):
         if source == "arguments":
             members = sorted({number[argument.entity] for argument in event.arguments})
@@ -63,9 +63,12 @@ def build(
             every = [at for at, mention in enumerate(mentions) if not _overlap(mention.span, event.trigger.span)]
             members = [at for at in every if _near(mentions[at].span, event.trigger.span, bounds, reach)]
             far += len(every) - len(members)
-        if not members:
+        if not members and source != "arguments":
             raise _nothing(passage, event, source)
+        bare += not members
         pairs.extend(Pair(index, at, source != "arguments") for at in members)
+    if bare:
+        notes.append(f"{bare} of {len(passage.events)} events list no argument and are given none (--candidates).")
     if far:
         notes.append(
             f"{far} pairs of event and mention were left out because they lie more than {reach} "
@@ -76,14 +79,19 @@ def build(
     return Problem(passage, ontology, mentions, tuple(pairs), kinds), tuple(dict.fromkeys(notes))
 
 
-def default_candidates(passage: Passage, event: Event) -> Candidates:
-    """Return where the candidates of an event come from if it does not say: its arguments, entities, the raw text."""
-    return "arguments" if event.arguments else "entities" if passage.entities else "auto"
+def default_candidates(passage: Passage) -> Candidates:
+    """Return where the candidates of an event come from if it does not say.
+
+    Its arguments where the passage lists arguments of any event (an event without them then has none), else the
+    entities, else the raw text.
+    """
+    if any(each.arguments for each in passage.events):
+        return "arguments"
+    return "entities" if passage.entities else "auto"
 
 
 def _nothing(passage: Passage, event: Event, source: Candidates) -> FrostlineError:
     fix = {
-        "arguments": "List its arguments, or set candidates to 'entities' or 'auto'.",
         "entities": "List entities other than the trigger, raise --reach, or set candidates to 'auto'.",
         "auto": "Nothing that could be an argument was found near the trigger: list entities, or raise --reach.",
     }[source]

@@ -71,14 +71,14 @@ def explain(
     options: Options,
     event: Annotated[str | None, typer.Option(help="only the event with this id")] = None,
     entity: Annotated[str | None, typer.Option(help="only the mention with this id")] = None,
-    every: Annotated[bool, typer.Option("--all", help="also arguments whose role no rule changed")] = True,
+    changed: Annotated[bool, typer.Option("--changed", help="only roles that a rule changed")] = False,
 ) -> None:
     """Say why each argument has its role: scores, runner-up, the rules that changed it and what they cost."""
     from zeroshot import cli_view as view
     from zeroshot.cli_work import explanations
 
     with view.Screen() as screen:
-        for lines in explanations(inputs, options, screen, event=event, entity=entity, every=every):
+        for lines in explanations(inputs, options, screen, event=event, entity=entity, changed=changed):
             view.show(*lines)
 
 
@@ -107,6 +107,8 @@ def render(
 def evaluate(
     gold: Inputs,
     options: Options,
+    spans: Annotated[bool, typer.Option(help="give the gold spans, or have candidates found in the text")] = True,
+    types: Annotated[bool, typer.Option(help="give the entity types, or have them inferred")] = True,
     ablate: Annotated[bool, typer.Option("--ablate", help="add a row per family of constraints removed")] = False,
     baselines: Annotated[bool, typer.Option("--baselines", help="add random, majority, greedy, release")] = False,
     predicted: Annotated[Path | None, typer.Option(help="score these results instead of predicting")] = None,
@@ -122,8 +124,8 @@ def evaluate(
 
     with view.Screen() as screen, sink(out, gold, to_stdout=json_) as taker:
         report = evaluation(
-            gold, options, screen, ablate=ablate, baselines=baselines, predicted=predicted, bootstrap=bootstrap,
-            seed=seed,
+            gold, options, screen, spans=spans, types=types, ablate=ablate, baselines=baselines, predicted=predicted,
+            bootstrap=bootstrap, seed=seed,
         )  # fmt: skip
         taker.put(report)
         if not json_:

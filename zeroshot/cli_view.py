@@ -15,6 +15,8 @@ from rich.table import Table
 from backbones.core.registry import Registry
 
 if TYPE_CHECKING:
+    from benchmarks.ontologies.lint import Finding
+    from zeroshot.evaluate import Evaluation, NamedReport
     from zeroshot.result import ArgumentResult, EventResult, Result
 
 SHOWN_AFTER = 0.7  # seconds; shorter work needs no bar
@@ -120,6 +122,68 @@ def _cells(found: ArgumentResult, spans: dict[str, Any]) -> tuple[str, ...]:
     margin = "" if found.margin is None else f"{found.margin:.2f}"
     chance = f"{100 * math.exp(found.score):.0f}%"
     return found.role or "-", spans[found.entity].text or "", found.entity_type or "-", chance, margin, was
+
+
+def show_evaluation(found: Evaluation) -> None:
+    """Print one row for each way to predict, then the weakest roles of the first, then notes."""
+    first = found.rows[0].report
+    show(f"{first.documents} documents, {first.events} events, {first.arguments} gold arguments")
+    columns = ("ident.", "class.", "95 %", "P", "R", "acc.", "head", "diff.")
+    made = table(None, "row", *columns, right=columns)
+    for column in made.columns:
+        column.no_wrap = True
+    for row in found.rows:
+        made.add_row(*_row(row))
+    roles = table("roles of the first row, most gold arguments first", "role", "gold", "P", "R", "F1", right=("gold",))
+    for each in first.roles[:15]:
+        score = each.score
+        cells = (f"{100 * value:.1f}" for value in (score.precision, score.recall, score.f1))
+        roles.add_row(escape(each.name), str(score.gold), *cells)
+    show(made, roles)
+    show("ident., class., head: F1 of spans, of spans with roles, and of the latter by head words; P and R belong to")
+    show("class.; acc.: share of given arguments with the right role; diff.: F1 of class. against the first row,")
+    show("with * where its interval excludes 0. Percent; the intervals of differences are in --json.")
+    if first.bootstrap:
+        show(f"95 %: bootstrap intervals over documents, {first.bootstrap} resamples, seed {first.seed}.")
+    for note in dict.fromkeys(note for row in found.rows for note in row.report.notes):
+        show(f"note: {note}")
+
+
+def _row(row: NamedReport) -> tuple[str, ...]:
+    report = row.report
+    score = report.classification
+    change = row.difference
+    name = f"{row.name} (oracle)" if row.kind == "oracle" else row.name
+    return (
+        escape(name),
+        f"{100 * report.identification.f1:.1f}",
+        f"{100 * score.f1:.1f}",
+        "" if score.interval is None else "{:.1f}-{:.1f}".format(*(100 * bound for bound in score.interval)),
+        f"{100 * score.precision:.1f}",
+        f"{100 * score.recall:.1f}",
+        "" if report.accuracy is None else f"{100 * report.accuracy.value:.1f}",
+        f"{100 * report.head_classification.f1:.1f}",
+        "" if change is None else f"{100 * change.difference:+.1f}{_star(change.interval)}",
+    )
+
+
+def _star(bounds: tuple[float, float] | None) -> str:
+    """Return a star for an interval that excludes 0."""
+    return "*" if bounds is not None and bounds[0] * bounds[1] > 0 else " "
+
+
+def show_findings(found: Sequence[tuple[str, Sequence[Finding]]]) -> None:
+    """Print what is wrong with ontologies and how to mend it."""
+    for name, findings in found:
+        errors = sum(finding.severity == "error" for finding in findings)
+        warnings = len(findings) - errors
+        show(f"{name}: {errors} {_plural('error', errors)}, {warnings} {_plural('warning', warnings)}")
+        for finding in findings:
+            show(f"  {finding.severity}: {finding.path}: {finding.words} {finding.fix}")
+
+
+def _plural(word: str, count: int) -> str:
+    return word if count == 1 else word + "s"
 
 
 def show_registry(what: str, registry: Registry) -> None:

@@ -125,15 +125,21 @@ class Predictor:
         passage = document if isinstance(document, Passage) else read_record(dict(document), "document")
         return self.predict(passage, progress)
 
+    def spell(self, passage: Passage) -> tuple[Passage, Ontology, tuple[str, ...]]:
+        """Check a passage and spell its types and roles as its ontology does; returns both, and notes."""
+        ontology, notes = self._ontology(passage)
+        where = f"document {passage.doc_id!r}"
+        mended: list[str] = []
+        checked = check_against(check_passage(passage, where), ontology, where, note=mended.append)
+        return checked, ontology, (*notes, *mended)
+
     def lay_out(self, passage: Passage) -> tuple[Problem, tuple[str, ...]]:
         """Check the passage and lay out its cells; returns the problem and notes.
 
         Raises:
             FrostlineError: offsets, names or rules of the passage do not hold, no ontology, no candidates.
         """
-        ontology, notes = self._ontology(passage)
-        where = f"document {passage.doc_id!r}"
-        passage = check_against(check_passage(passage, where), ontology, where)
+        passage, ontology, notes = self.spell(passage)
         if any(argument.role is not None for event in passage.events for argument in event.arguments):
             notes += ("gold roles of the input are ignored; `eae-zero evaluate` uses them.",)
         chosen = self.settings
@@ -155,8 +161,13 @@ class Predictor:
         scores = score(problem, self.scorer, type_weight=weight, none_bias=bias, progress=progress)
         return Prepared(problem, scores, notes + tuple(self.scorer.notes()))
 
-    def decode(self, prepared: Prepared, without: tuple[str, ...] = ()) -> Decoding:
-        """Decode a scored passage, without some of the constraints in force."""
+    def decode(self, prepared: Prepared, without: tuple[str, ...] = (), *, plain: bool = False) -> Decoding:
+        """Decode a scored passage.
+
+        Args:
+            prepared: see ``prepare``; without: constraints in force to leave out.
+            plain: the best assignment alone, without margins and alternatives.
+        """
         rules = {name: rule for name, rule in self.constraints.items() if name not in without}
         chosen = self.settings
         return decode(
@@ -164,13 +175,14 @@ class Predictor:
             prepared.scores,
             rules,
             time_limit=chosen.time_limit,
-            best=chosen.best,
-            margins=chosen.margins,
+            best=1 if plain else chosen.best,
+            margins=chosen.margins and not plain,
         )
 
     def explain(self, prepared: Prepared, decoding: Decoding) -> tuple[Explanation, ...]:
         """Say of every pair why it has its role."""
-        return explain(prepared.problem, prepared.scores, self.constraints, decoding)
+        limit = self.settings.time_limit
+        return explain(prepared.problem, prepared.scores, self.constraints, decoding, time_limit=limit)
 
     def finish(self, prepared: Prepared) -> Result:
         """Decode and explain a scored passage."""

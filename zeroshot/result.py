@@ -21,7 +21,7 @@ class Cause(Settings):
     rule: str
     family: str
     reason: str
-    cost: float | None  # None: the rule is hard
+    cost: float | None  # None: no assignment that keeps the hard rules has the local role
 
 
 class ArgumentResult(Settings):
@@ -35,7 +35,6 @@ class ArgumentResult(Settings):
         alternatives: all roles with their local scores, best first.
         local_role: the role that scores alone would give.
         changed_by: the rules that made ``role`` differ from ``local_role``.
-        gold: the role of the input, if it had one; prediction ignores it.
     """
 
     entity: str

@@ -97,6 +97,12 @@ def test_by_default_candidates_are_arguments_else_entities_else_found():
     assert cells(laid(event("e1", "Attack", "shot"), entities=())[0]) == {"f1", "f2"}
 
 
+def test_an_event_without_arguments_beside_one_with_them_has_none():
+    problem, notes = laid(event("e1", "Attack", "shot", ["m1"]), event("e2", "Die", "died"))
+    assert cells(problem, 0) == {"m1"} and cells(problem, 1) == set()
+    assert any("1 of 2 events list no argument" in note for note in notes)
+
+
 def test_columns_are_numbered_pairs_first():
     problem, _ = laid(event("e1", "Attack", "shot", ["m1"]), event("e2", "Die", "died", candidates="entities"))
     assert len(problem.columns) == 3 + 3 * 3 + (1 + 2 + 2 + 1)
@@ -109,7 +115,7 @@ def test_columns_are_numbered_pairs_first():
 
 @pytest.mark.parametrize(
     ("source", "words"),
-    [("arguments", "List its arguments"), ("entities", "--reach"), ("auto", "list entities")],
+    [("entities", "--reach"), ("auto", "list entities")],
 )
 def test_an_event_without_candidates_is_an_error_that_says_what_to_do(source, words):
     with pytest.raises(FrostlineError, match=words) as caught:

@@ -52,10 +52,6 @@ def make_scorer(
         FrostlineError: unknown name, setting or calibration; a default that no scorer takes; a model that cannot be
             loaded.
     """
-    from zeroshot.scorers.cache import Cached
-    from zeroshot.scorers.calibrate import Calibrated
-    from zeroshot.scorers.ensemble import Ensemble
-
     if not scorers:
         raise FrostlineError(f"no scorer is given; known: {', '.join(SCORERS.names())}.")
     members: list[tuple[Scorer, float]] = []
@@ -71,7 +67,21 @@ def make_scorer(
             raise FrostlineError(f"scorer {name!r} has no setting {unused[0]!r}. It has: {', '.join(fields)}.")
         scorer: Scorer = kind.parse({**usual, **settings}, f"scorer {name!r}")
         if cache is not None:
+            from zeroshot.scorers.cache import Cached
+
             scorer = Cached(scorer, cache)
-        members.append((scorer if calibrate == "none" else Calibrated(scorer, how=calibrate), weight))
+        members.append((_calibrated(scorer, calibrate), weight))
     label = " + ".join(scorers) + ("" if calibrate == "none" else f" ({calibrate})")
-    return (members[0][0] if len(members) == 1 else Ensemble(tuple(members))), label
+    if len(members) == 1:
+        return members[0][0], label
+    from zeroshot.scorers.ensemble import Ensemble
+
+    return Ensemble(tuple(members)), label
+
+
+def _calibrated(scorer: Scorer, how: str) -> Scorer:
+    if how == "none":
+        return scorer
+    from zeroshot.scorers.calibrate import Calibrated
+
+    return Calibrated(scorer, how=how)

@@ -1,0 +1,202 @@
+"""What the commands of ``eae-zero`` do between reading and showing: generators over passages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from backbones.core.errors import FrostlineError
+
+if TYPE_CHECKING:
+    from benchmarks.passages import Passage
+    from zeroshot.cli_options import Options
+    from zeroshot.cli_view import Screen
+    from zeroshot.evaluate import Evaluation
+    from zeroshot.predict import Predictor
+    from zeroshot.result import Result
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+
+def paths_of(inputs: Sequence[Path]) -> list[Path]:
+    """Return the files that the words mean: the name of a sample stands for its file unless such a file exists."""
+    from zeroshot.samples import samples
+
+    known = samples()
+    return [known[str(path)] if str(path) in known and not path.exists() else path for path in inputs]
+
+
+def passages(inputs: Sequence[Path], options: Options, screen: Screen) -> Iterator[Passage]:
+    """Read passages lazily; what is mended or skipped is said.
+
+    Args:
+        inputs: files, folders, ``-`` or names of samples.
+        options: trigger and type of raw text, what a bad document does.
+        screen: told of both.
+    """
+    from benchmarks.passages import read_passages
+
+    return read_passages(
+        list(paths_of(inputs)),
+        trigger=options.trigger,
+        event_type=options.type,
+        on_error=options.on_error,  # type: ignore[arg-type]  # checked by the reader
+        skipped=lambda error: screen.say(f"skipped: {error}"),
+        note=lambda words: screen.say(f"note: {words}"),
+    )
+
+
+def each(items: Iterable[Given], work: Callable[[Given], Made], options: Options, screen: Screen) -> Iterator[Made]:
+    """Yield ``work(item)``; where ``--on-error skip`` is given, an item that cannot be worked on is said and left."""
+    for item in items:
+        try:
+            made = work(item)
+        except FrostlineError as error:
+            if options.on_error != "skip":
+                raise
+            screen.say(f"skipped: {error}")
+        else:
+            yield made
+
+
+def predictor(inputs: Sequence[Path], options: Options, screen: Screen) -> tuple[Predictor, Iterable[Passage]]:
+    """Return what predicts and what it is to predict; a calibration on the corpus reads all of it first."""
+    from zeroshot.predict import Predictor
+
+    settings = options.predict_settings()
+    scorer, name = options.make_scorer()
+    made = Predictor(scorer, options.ontology, settings, name=name)
+    found = passages(inputs, options, screen)
+    if options.calibrate != "corpus":
+        return made, found
+    from zeroshot.scorers.calibrate import fit_corpus
+
+    documents = list(found)
+    problems = [made.lay_out(document)[0] for document in documents]
+    fit_corpus(scorer, problems, screen.progress)
+    return made, documents
+
+
+def predictions(inputs: Sequence[Path], options: Options, screen: Screen) -> Iterator[Result]:
+    """Predict passages one by one."""
+    made, found = predictor(inputs, options, screen)
+    yield from each(found, lambda passage: made.predict(passage, screen.progress), options, screen)
+
+
+def results_of(inputs: Sequence[Path], options: Options, screen: Screen) -> Iterator[Result]:
+    """Yield the results in files that ``predict --out`` wrote, and predictions of all other inputs."""
+    for path in inputs:
+        held = saved_results(path)
+        yield from held if held is not None else predictions([path], options, screen)
+
+
+def saved_results(path: Path) -> list[Result] | None:
+    """Return the results in a file of ``predict --out``, None if it holds something else."""
+    from zeroshot.result import Result
+
+    if path.suffix not in (".json", ".jsonl") or not path.is_file():
+        return None
+    try:
+        text = path.read_text(encoding="utf-8")
+        held = [json.loads(line) for line in text.splitlines()] if path.suffix == ".jsonl" else json.loads(text)
+    except (ValueError, RecursionError):
+        return None  # the reader of passages says what is wrong with it
+    rows = held if isinstance(held, list) else [held]
+    if not rows or not all(isinstance(row, dict) and "solver" in row for row in rows):
+        return None
+    return [Result.parse(row, f"{path}, result {number}") for number, row in enumerate(rows, start=1)]
+
+
+def explanations(
+    inputs: Sequence[Path],
+    options: Options,
+    screen: Screen,
+    *,
+    event: str | None = None,
+    entity: str | None = None,
+    changed: bool = False,
+) -> Iterator[list[str]]:
+    """Yield the lines that explain each document.
+
+    Args:
+        event, entity: only pairs with these ids; changed: only pairs whose role a rule changed.
+
+    Raises:
+        FrostlineError: no document has such a pair.
+    """
+    from zeroshot.explain import summary
+
+    made, found = predictor(inputs, options, screen)
+    told = 0
+
+    def explain(passage: Passage) -> list[str]:
+        prepared = made.prepare(passage, screen.progress)
+        decoding = made.decode(prepared)
+        chosen = [
+            each
+            for each in made.explain(prepared, decoding)
+            if event in (None, each.event) and entity in (None, each.entity) and not (changed and not each.causes)
+        ]
+        lines = [f"{passage.doc_id}"] if chosen else []
+        for one in chosen:
+            lines += [f"  {one.event}, {one.entity}:", *(f"    {line}" for line in summary(one).splitlines())]
+        return lines + [f"  note: {note}" for note in prepared.notes if chosen]
+
+    for lines in each(found, explain, options, screen):
+        told += bool(lines)
+        if lines:
+            yield lines
+    if not told and (event or entity):
+        wanted = " and ".join(f"{kind} {name!r}" for kind, name in (("event", event), ("entity", entity)) if name)
+        raise FrostlineError(f"no document has a pair with {wanted}; `eae-zero predict --json` shows all ids.")
+
+
+def evaluation(
+    inputs: Sequence[Path],
+    options: Options,
+    screen: Screen,
+    *,
+    spans: bool,
+    types: bool,
+    ablate: bool,
+    baselines: bool,
+    predicted: Path | None,
+    bootstrap: int,
+    seed: int,
+) -> Evaluation:
+    """Return the rows of an evaluation.
+
+    Args:
+        inputs: gold passages.
+        spans: whether the gold spans are given; False finds candidates in the text.
+        types: whether entity types are given.
+        ablate, baselines: rows to add.
+        predicted: results to score instead of predicting.
+        bootstrap: resamples for the intervals; seed: of all that is drawn.
+
+    Raises:
+        FrostlineError: as reading and predicting do; ``predicted`` holds no results; rows that need predictions.
+    """
+    from zeroshot import compare
+    from zeroshot.evaluate import blind, evaluate_rows
+    from zeroshot.result import as_passage
+
+    if predicted is not None:
+        if ablate or baselines:
+            raise FrostlineError("--predicted scores what is saved; --ablate and --baselines predict: leave one out.")
+        held = saved_results(predicted)
+        if held is None:
+            raise FrostlineError(f"{predicted} holds no results; write some with `eae-zero predict --out`.")
+        gold = list(passages(inputs, options, screen))
+        made = [as_passage(result) for result in held]
+        return evaluate_rows(gold, [(predicted.name, "predicted", made)], bootstrap=bootstrap, seed=seed)
+    model, found = predictor(inputs, options, screen)
+    documents = [model.spell(passage)[0] for passage in found]
+    scored = compare.prepare(model, [blind(each, spans=spans, types=types) for each in documents], screen.progress)
+    made_rows = compare.rows(
+        model, documents, scored, ablations=ablate, baselines=baselines, seed=seed, progress=screen.progress
+    )
+    return evaluate_rows(documents, made_rows, bootstrap=bootstrap, seed=seed)
