@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
-from math import isfinite, isnan
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backbones.core.errors import FrostlineError
-from zeroshot.constraints.base import FAMILIES, Aux, Constraint, Row
+from zeroshot.constraints.base import Constraint, Row
 from zeroshot.decode.program import Floats, Ints, Program
+from zeroshot.decode.rows import Key, Rows, collect
 from zeroshot.problem import NONE, Column, Problem
 
 TIE = 1e-8
@@ -52,25 +52,23 @@ def compile_problem(problem: Problem, scores: NDArray[np.float64], constraints: 
     """
     scores = _checked(problem, scores)
     pairs, mentions, groups = _ordered(problem)
-    rules, rows = _rows(problem, constraints)
-    named = ((rule, key) for rule, row in zip(rules, rows, strict=True) for key, _ in row.terms)
-    aux = sorted({(rule, key) for rule, key in named if isinstance(key, tuple)})
+    found = collect(problem, constraints)
+    aux = found.aux()
     own = np.array(list(chain.from_iterable(groups)), dtype=np.int64)
     columns = np.concatenate((own, np.full(2 * len(aux), -1)))
     sizes = [*map(len, groups), *[2] * len(aux)]
-    place: dict[object, int] = dict(zip(own.tolist(), range(len(own)), strict=True))
+    place: dict[Key, int] = dict(zip(own.tolist(), range(len(own)), strict=True))
     place.update({key: len(own) + 2 * number + 1 for number, key in enumerate(aux)})
     values = np.concatenate((scores[own] + _tie_break(sizes[: len(groups)]), np.zeros(2 * len(aux))))
-    program, order = _program(values, sizes, rules, rows, place)
-    families = {name: rule.family for name, rule in constraints.items()}
+    program, order = _program(values, sizes, found, place)
     return Compiled(
         program,
         columns,
         pairs,
         mentions,
-        tuple(rules[number] for number in order),
-        tuple(rows[number] for number in order),
-        families,
+        tuple(found.rules[number] for number in order),
+        tuple(found.rows[number] for number in order),
+        {name: rule.family for name, rule in constraints.items()},
     )
 
 
@@ -135,79 +133,27 @@ def _tie_break(sizes: list[int]) -> Floats:
     return np.concatenate([weight * (1 - np.arange(size) / size) for weight, size in zip(weights, sizes, strict=True)])
 
 
-def _rows(problem: Problem, constraints: Mapping[str, Constraint]) -> tuple[list[str], list[Row]]:
-    rules: list[str] = []
-    rows: list[Row] = []
-    for name in sorted(constraints):
-        if constraints[name].family not in FAMILIES:
-            raise FrostlineError(
-                f"constraint {name!r} says that its family is {constraints[name].family!r}; families are "
-                f"{', '.join(FAMILIES)}."
-            )
-        made = list(constraints[name].rows(problem))
-        for row in made:
-            fault = row_fault(row, problem.size)
-            if fault:
-                raise FrostlineError(f"constraint {name!r} yields a row ({row.reason!r}) that {fault}.")
-        rules += [name] * len(made)
-        rows += made
-    return rules, rows
-
-
-def row_fault(row: Row, size: int) -> str | None:
-    """Return what is wrong with a row of a problem of ``size`` columns, None if nothing is."""
-    if row.price is not None and not (isfinite(row.price) and row.price >= 0):
-        return f"has the price {row.price}: it must be finite and at least 0, or None for a hard row"
-    if isnan(row.lower) or isnan(row.upper) or not row.lower <= row.upper:
-        return f"has the bounds {row.lower} to {row.upper}: the lower one must not exceed the upper one"
-    if row.lower == np.inf or row.upper == -np.inf:
-        return f"has the bounds {row.lower} to {row.upper}, which nothing lies in"
-    for key, value in row.terms:
-        if not isfinite(value):
-            return f"has the factor {value}: factors must be finite"
-        if not isinstance(key, tuple) and not 0 <= key < size:
-            return f"names the column {key} of {size}"
-    return None if row.reason.strip() else "gives no reason"
-
-
-def _program(
-    scores: Floats, sizes: list[int], rules: list[str], rows: list[Row], place: Mapping[object, int]
-) -> tuple[Program, list[int]]:
-    """Return the programme and the order in which it has the rows."""
-    keys: list[int | tuple[str, Aux]] = []
-    for rule, row in zip(rules, rows, strict=True):
-        keys += [(rule, key) if isinstance(key, tuple) else key for key, _ in row.terms]
-    column = np.array([place[key] for key in keys], dtype=np.int64)
-    value = np.array([value for row in rows for _, value in row.terms], dtype=np.float64)
-    count = np.array([len(row.terms) for row in rows], dtype=np.int64)
-    row_number = np.repeat(np.arange(len(rows)), count)
-    sort = np.lexsort((value, column, row_number))
-    row_number, column, value = row_number[sort], column[sort], value[sort]
-    starts = np.concatenate(([0], np.cumsum(count))).tolist()
-    # Order rows by their content: bytes of columns and values, then bounds, price, rule and reason.
-    column_bytes, value_bytes = column.astype(">i8").tobytes(), value.tobytes()
-    order = sorted(
-        range(len(rows)),
-        key=lambda i: (
-            column_bytes[8 * starts[i] : 8 * starts[i + 1]],
-            value_bytes[8 * starts[i] : 8 * starts[i + 1]],
-            rows[i].lower,
-            rows[i].upper,
-            -1.0 if rows[i].price is None else rows[i].price,
-            rules[i],
-            rows[i].reason,
-        ),
-    )
-    rank = np.empty(len(rows), dtype=np.int64)
-    rank[order] = np.arange(len(rows))
-    again = np.argsort(rank[row_number], kind="stable")
-    row_number, column, value = rank[row_number][again], column[again], value[again]
-    row_number, column, value = _merged(row_number, column, value)
-    price = np.array([np.inf if rows[i].price is None else rows[i].price for i in order], dtype=np.float64)
-    bounds = np.array([(rows[i].lower, rows[i].upper) for i in order], dtype=np.float64).reshape(-1, 2)
+def _program(scores: Floats, sizes: list[int], found: Rows, place: Mapping[Key, int]) -> tuple[Program, list[int]]:
+    """Return the programme and the order in which it has the rows: by their columns, values, bounds, price, rule."""
+    column = np.array([place[key] for key in found.keys], dtype=np.int64)
+    row = np.repeat(np.arange(len(found.rows)), found.count)
+    sort = np.lexsort((found.values, column, row))
+    column, value = column[sort], found.values[sort]
+    starts = np.concatenate(([0], np.cumsum(found.count))).tolist()
+    columns, values = column.astype(">i8").tobytes(), value.tobytes()
+    numbers = zip(found.lower.tolist(), found.upper.tolist(), found.price.tolist(), strict=True)
+    contents = [
+        (columns[8 * a : 8 * b], values[8 * a : 8 * b], more, rule, given.reason)
+        for a, b, more, rule, given in zip(starts[:-1], starts[1:], numbers, found.rules, found.rows, strict=True)
+    ]
+    order = sorted(range(len(contents)), key=contents.__getitem__)
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    again = np.argsort(rank[row], kind="stable")
+    row, column, value = _merged(rank[row][again], column[again], value[again])
     group_starts = np.concatenate(([0], np.cumsum(np.array(sizes, dtype=np.int64)))).astype(np.int64)
-    lower, upper = np.ascontiguousarray(bounds[:, 0]), np.ascontiguousarray(bounds[:, 1])
-    return Program(scores, group_starts, row_number, column, value, lower, upper, price), order
+    bounds = (found.lower[order], found.upper[order], found.price[order])
+    return Program(scores, group_starts, row, column, value, *bounds), order
 
 
 def _merged(row: Ints, column: Ints, value: Floats) -> tuple[Ints, Ints, Floats]:

@@ -38,8 +38,8 @@ class Solved:
         """Return the part with the bound of its linear relaxation."""
         if not self.program.rows or self.tight.relaxed:
             return self
-        tight = relax(self.program, clock)
-        return self if tight is None else replace(self, tight=tight)
+        found = relax(self.program, clock)
+        return self if found is None else replace(self, tight=found.dual)
 
     def among(self, mask: Bools, clock: Clock) -> Answer | None:
         """Solve with the columns of ``mask`` alone; None if they do not admit an assignment."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.optimize import linprog
 from scipy.sparse import csr_array
@@ -15,8 +17,16 @@ from zeroshot.decode.program import Floats, Ints, Program
 SCALE = 1e3  # objectives are given to the solver times this: its tolerances are absolute
 
 
-def relax(program: Program, clock: Clock) -> Dual | None:
-    """Solve the linear relaxation and return its bound, None if time ran out.
+@dataclass(frozen=True)
+class Relaxed:
+    """The bound of the relaxation, and the assignment of the greatest fractions: int64 (groups,)."""
+
+    dual: Dual
+    rounded: Ints
+
+
+def relax(program: Program, clock: Clock) -> Relaxed | None:
+    """Solve the linear relaxation; None if time ran out.
 
     Raises:
         NoAssignmentError: not even fractions satisfy the hard rows.
@@ -33,7 +43,8 @@ def relax(program: Program, clock: Clock) -> Dual | None:
         raise NoAssignmentError
     if found.status != 0:
         return None
-    return lay.dual(found.ineqlin.marginals / SCALE, found.eqlin.marginals / SCALE)
+    bound = lay.dual(found.ineqlin.marginals / SCALE, found.eqlin.marginals / SCALE)
+    return Relaxed(bound, program.best_of_groups(found.x[: len(program.scores)])[1])
 
 
 class _Layout:

@@ -28,7 +28,7 @@ def search(program: Program, dual: Dual, tries: int, loss: float = inf) -> Found
 
     Args:
         program, dual: what to solve and its bound.
-        tries: number of columns to try at most.
+        tries: columns and rows to look at, at most.
         loss: only assignments that lose less are of interest.
     """
     return _Search(program, dual).run(tries, loss)
@@ -100,7 +100,7 @@ class _Search:
             loss = total + self.losses[column]
             if loss >= best - STEP:
                 break
-            self.tried += 1
+            self.tried += 1 + len(done)
             if done:
                 own = dict(self.entries[column])
                 for row in done:

@@ -20,11 +20,13 @@ from zeroshot.decode.relax import relax
 from zeroshot.decode.search import search
 from zeroshot.decode.split import split
 
-FIRST_TRIES = 1000  # columns tried before a linear relaxation is worth its price
-TRIES = 20_000  # columns tried before a mixed-integer programme is
+SMALL = 300  # a part with fewer assignments is searched without a linear relaxation
+TRIES = 4000  # rows looked at before the columns that lose too much are dropped
+MOST_TRIES = 100_000  # rows looked at before anything else is preferred
 GROUPS = 80  # parts with more are not searched: conflicts far apart would multiply
 GUESS = 0.5  # nats that an optimum is guessed to lie under its bound, where nothing is known
 NEARLY_ALL = 0.8  # a piece with more than this share of the columns is not worth another round
+EQUAL = 1e-9  # nats between a bound and an assignment that is taken at once
 PROVEN = 1e-7  # nats between a value and its bound that count as none
 
 
@@ -87,18 +89,23 @@ def solve_with_dual(program: Program, clock: Clock) -> tuple[Answer, Dual]:
     simple = dual(program)
     choice = program.best_of_groups(program.scores)[1]
     worth = program.worth(choice)
-    if worth >= simple.bound - PROVEN / 100:
+    if worth >= simple.bound - EQUAL:
         return Answer(choice, worth, worth, True), simple
-    if program.groups <= GROUPS:
-        found = search(program, simple, FIRST_TRIES)
+    if np.log(np.diff(program.starts)).sum() <= np.log(SMALL):
+        found = search(program, simple, MOST_TRIES)
         if found.complete:
             return _proven(program, found.choice), simple
     if clock.left() <= 0:
         return rough(program, simple), simple
-    tight = relax(program, clock)
-    if tight is None:
+    relaxed = relax(program, clock)
+    if relaxed is None:
         return rough(program, simple), simple
-    return finish(program, tight, clock), tight
+    worth = program.worth(relaxed.rounded)
+    if worth >= relaxed.dual.bound - EQUAL:
+        return Answer(relaxed.rounded, worth, worth, True), relaxed.dual
+    if np.isfinite(worth):
+        return _squeeze(program, relaxed.dual, relaxed.dual.bound - worth, clock), relaxed.dual
+    return finish(program, relaxed.dual, clock), relaxed.dual
 
 
 def finish(program: Program, tight: Dual, clock: Clock) -> Answer:
@@ -172,7 +179,7 @@ def rough(program: Program, loose: Dual) -> Answer:
     Raises:
         NoIncumbentError: the search found none.
     """
-    found = search(program, loose, len(program.scores) + TRIES)
+    found = search(program, loose, len(program.scores) + MOST_TRIES)
     if found.choice is None:
         if found.complete:
             raise NoAssignmentError
