@@ -50,6 +50,8 @@ def cue(request: Request) -> float:
         return 0.0
     said = senses(request.label, request.description)
     odds = _odds(request.text, request.span, request.trigger)
+    if not said:  # what it is called does not tell: it may be either part that is seldom marked
+        return 0.5 * max(odds.get("agent", 0.0), odds.get("patient", 0.0))
     votes = [odds[sense] * strength for sense, strength in said.items() if sense in odds]
     # A role of two senses (where it happens and whence it starts) is judged by the one that fits better.
     return max(votes, default=0.0)
