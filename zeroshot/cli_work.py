@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -73,10 +74,11 @@ def predictor(inputs: Sequence[Path], options: Options, screen: Screen) -> tuple
     if options.calibrate != "corpus":
         return made, found
     from zeroshot.scorers.calibrate import fit_corpus
+    from zeroshot.scoring import requests_of
 
     documents = list(found)
-    problems = [made.lay_out(document)[0] for document in documents]
-    fit_corpus(scorer, problems, screen.progress)
+    asked = [request for each in documents for group in requests_of(made.lay_out(each)[0]) for request in group]
+    fit_corpus(scorer, [request for request in asked if request.label], screen.progress)
     return made, documents
 
 
@@ -193,6 +195,8 @@ def evaluation(
         gold = list(passages(inputs, options, screen))
         made = [as_passage(result) for result in held]
         return evaluate_rows(gold, [(predicted.name, "predicted", made)], bootstrap=bootstrap, seed=seed)
+    if options.candidates is None:
+        options = replace(options, candidates="arguments" if spans else "auto")
     model, found = predictor(inputs, options, screen)
     documents = [model.spell(passage)[0] for passage in found]
     scored = compare.prepare(model, [blind(each, spans=spans, types=types) for each in documents], screen.progress)
