@@ -33,6 +33,7 @@ class Options:
     candidates: Annotated[str | None, option("arguments, entities or auto, whatever the input says", INPUT)] = None
     finder: Annotated[str, option("what finds mentions in raw text: auto, rules or spacy", INPUT)] = "auto"
     spacy_model: Annotated[str | None, option("spaCy pipeline for it", INPUT)] = None
+    extent: Annotated[str, option("how much of a noun group is found: full, bare or head", INPUT)] = "bare"
     reach: Annotated[str, option("sentences around the trigger that candidates may lie in, or 'all'", INPUT)] = "1"
     infer_types: Annotated[bool, option("infer all entity types, even given ones", INPUT, "--infer-types")] = False
     trigger: Annotated[str | None, option("trigger of a raw text, see also --type", INPUT)] = None
@@ -80,6 +81,7 @@ class Options:
             "candidates": self.candidates,
             "finder": self.finder,
             "spacy_model": self.spacy_model,
+            "extent": self.extent,
             "types": "infer" if self.infer_types else "given",
             "reach": None if self.reach == "all" else self.reach,
             "type_weight": self.type_weight,

@@ -128,41 +128,41 @@ def show_evaluation(found: Evaluation) -> None:
     """Print one row for each way to predict, then the weakest roles of the first, then notes."""
     first = found.rows[0].report
     show(f"{first.documents} documents, {first.events} events, {first.arguments} gold arguments")
-    columns = ("ident.", "class.", "95 %", "P", "R", "acc.", "head", "diff.")
+    given = first.accuracy is not None
+    columns = ("class.", "95 %", "P", "R", *(("acc.",) if given else ("ident.", "head")), "diff.")
     made = table(None, "row", *columns, right=columns)
-    for column in made.columns:
-        column.no_wrap = True
     for row in found.rows:
-        made.add_row(*_row(row))
+        made.add_row(*_row(row, given))
     roles = table("roles of the first row, most gold arguments first", "role", "gold", "P", "R", "F1", right=("gold",))
     for each in first.roles[:15]:
         score = each.score
         cells = (f"{100 * value:.1f}" for value in (score.precision, score.recall, score.f1))
         roles.add_row(escape(each.name), str(score.gold), *cells)
     show(made, roles)
-    show("ident., class., head: F1 of spans, of spans with roles, and of the latter by head words; P and R belong to")
-    show("class.; acc.: share of given arguments with the right role; diff.: F1 of class. against the first row,")
-    show("with * where its interval excludes 0. Percent; the intervals of differences are in --json.")
+    words = "acc.: share of given arguments with the right role"
+    if not given:
+        words = "ident.: F1 of spans alone; head: of spans with roles by head words"
+    show(f"class.: F1 of spans with roles, and its P and R; {words};")
+    show("diff.: class. against the first row, * where its interval (see --json) excludes 0. Percent.")
     if first.bootstrap:
         show(f"95 %: bootstrap intervals over documents, {first.bootstrap} resamples, seed {first.seed}.")
     for note in dict.fromkeys(note for row in found.rows for note in row.report.notes):
         show(f"note: {note}")
 
 
-def _row(row: NamedReport) -> tuple[str, ...]:
+def _row(row: NamedReport, given: bool) -> tuple[str, ...]:
     report = row.report
     score = report.classification
+    right = "" if report.accuracy is None else f"{100 * report.accuracy.value:.1f}"
+    open_ = (f"{100 * report.identification.f1:.1f}", f"{100 * report.head_classification.f1:.1f}")
     change = row.difference
-    name = f"{row.name} (oracle)" if row.kind == "oracle" else row.name
     return (
-        escape(name),
-        f"{100 * report.identification.f1:.1f}",
+        escape(f"{row.name} (oracle)" if row.kind == "oracle" else row.name),
         f"{100 * score.f1:.1f}",
         "" if score.interval is None else "{:.1f}-{:.1f}".format(*(100 * bound for bound in score.interval)),
         f"{100 * score.precision:.1f}",
         f"{100 * score.recall:.1f}",
-        "" if report.accuracy is None else f"{100 * report.accuracy.value:.1f}",
-        f"{100 * report.head_classification.f1:.1f}",
+        *((right,) if given else open_),
         "" if change is None else f"{100 * change.difference:+.1f}{_star(change.interval)}",
     )
 

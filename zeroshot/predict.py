@@ -36,6 +36,7 @@ class PredictSettings(Settings):
     Args:
         candidates: overrides what the events say: ``arguments``, ``entities`` or ``auto``.
         finder: what finds mentions in raw text: ``auto``, ``rules`` or ``spacy``; spacy_model: name of its pipeline.
+        extent: how much of a noun group is a mention: ``full``, ``bare`` (no determiners) or its ``head``.
         types: take entity types as ``given``, or ``infer`` them all.
         reach: sentences around the trigger in which candidates that are not given may lie, None for all.
         type_weight: factor on the scores of entity types against those of roles.
@@ -49,6 +50,7 @@ class PredictSettings(Settings):
     candidates: Candidates | None = None
     finder: Literal["auto", "rules", "spacy"] = "auto"
     spacy_model: str | None = None
+    extent: Literal["full", "bare", "head"] = "bare"
     types: Literal["given", "infer"] = "given"
     reach: int | None = Field(default=1, ge=0)
     type_weight: float = Field(default=1.0, ge=0)
@@ -143,10 +145,17 @@ class Predictor:
         if any(argument.role is not None for event in passage.events for argument in event.arguments):
             notes += ("gold roles of the input are ignored; `eae-zero evaluate` uses them.",)
         chosen = self.settings
+        find = partial(
+            find_mentions,
+            finder=chosen.finder,
+            spacy_model=chosen.spacy_model,
+            extent=chosen.extent,
+            ontology=ontology,
+        )
         problem, said = build(
             passage,
             ontology,
-            find=partial(find_mentions, finder=chosen.finder, spacy_model=chosen.spacy_model),
+            find=find,
             sentences=sentences,
             candidates=chosen.candidates,
             types=chosen.types,
