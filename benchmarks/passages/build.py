@@ -97,6 +97,18 @@ class Builder:
         return Squeezed(self.text)
 
     @cached_property
+    def _filled(self) -> tuple[list[int], list[int]]:
+        """For each token the first one at or after it that has characters, and the last one at or before it."""
+        tokens = self.tokens or ()
+        after, before = [len(tokens)] * len(tokens), [-1] * len(tokens)
+        for at, (start, end) in enumerate(tokens):
+            before[at] = at if start < end else before[at - 1] if at else -1
+        for at in range(len(tokens) - 1, -1, -1):
+            filled = tokens[at][0] < tokens[at][1]
+            after[at] = at if filled else after[at + 1] if at + 1 < len(tokens) else len(tokens)
+        return after, before
+
+    @cached_property
     def _names(self) -> dict[str, Span]:
         return {}
 
@@ -123,16 +135,16 @@ class Builder:
             self._empty += 1
             node.tell(f"an empty span of tokens; {said!r} stands once, at characters {place[0]}-{place[1]}")
             return Found(node, place, None, unit)
-        held = (
-            [token for token in tokens[first:stop] if token[0] < token[1]] if 0 <= first < stop <= len(tokens) else []
-        )
+        held = range(0)
+        if 0 <= first < stop <= len(tokens):  # without tokens at the edges that have no characters
+            held = range(self._filled[0][first], self._filled[1][stop - 1] + 1)
         if not held:
             rule = "0 <= start <= end <" if self.inclusive else "0 <= start < end <="
             raise node.fail(
                 f"{rule} {len(tokens)} (tokens, {kind})",
                 "Are the offsets characters, or those of another text?", found=f"start {first}, end {last}",
             )  # fmt: skip
-        return Found(node, (held[0][0], held[-1][1]), said, unit)
+        return Found(node, (tokens[held[0]][0], tokens[held[-1]][1]), said, unit)
 
     def _claim(self, node: Node, kind: str, name: str | None) -> str:
         name = name or self._fresh(kind)

@@ -165,41 +165,45 @@ def tidy(value: Any, where: str, depth: int = MAX_DEPTH) -> None:
         if part is None:
             stack.pop()
             path.pop()
-            continue
-        place = "".join(path) + part
-        if isinstance(held, (dict, list)):
-            if len(stack) > depth:
-                raise misread(where, place[:80] + "...", "more", f"at most {depth} levels of nesting", "Flatten it.")
+        elif isinstance(held, (dict, list)):
             path.append(part)
-            stack.append(_children(held, where, place))
+            if len(stack) > depth:
+                raise misread(where, _joined(path), "more", f"at most {depth} levels of nesting", "Flatten it.")
+            stack.append(_children(held, where, path))
         else:
-            _tidy_leaf(held, where, place)
+            _tidy_leaf(held, where, path, part)
 
 
-def _children(held: dict[str, Any] | list[Any], where: str, place: str) -> Iterator[tuple[str, Any]]:
+def _joined(path: list[str], part: str = "") -> str:
+    """Put a path together, once there is a message to write: keys may be long and values many."""
+    return "".join((*path, part))
+
+
+def _children(held: dict[str, Any] | list[Any], where: str, path: list[str]) -> Iterator[tuple[str, Any]]:
     if isinstance(held, list):
         for index, item in enumerate(held):
             yield f"[{index}]", item
         return
     for key, item in held.items():
         if not isinstance(key, str):
-            raise misread(where, place, f"the key {key!r}", "keys that are strings")
-        _tidy_leaf(key, where, place)
+            raise misread(where, _joined(path), f"the key {key!r}", "keys that are strings")
+        _tidy_leaf(key, where, path, f".{key}")
         yield f".{key}", item
 
 
-def _tidy_leaf(held: Any, where: str, place: str) -> None:
+def _tidy_leaf(held: Any, where: str, path: list[str], part: str) -> None:
     if isinstance(held, str):
         if not held.isascii() and any("\ud800" <= letter <= "\udfff" for letter in held):
             raise misread(
-                where, ascii(place)[1:-1], f"half of a surrogate pair in {held[:40]!a}", "whole characters",
-                "Write characters beyond U+FFFF as themselves or as two \\u escapes.",
+                where, ascii(_joined(path, part))[1:-1], f"half of a surrogate pair in {held[:40]!a}",
+                "whole characters", "Write characters beyond U+FFFF as themselves or as two \\u escapes.",
             )  # fmt: skip
     elif isinstance(held, float):
         if not math.isfinite(held):
-            raise misread(where, place, str(held), "a finite number")
+            raise misread(where, _joined(path, part), str(held), "a finite number")
     elif isinstance(held, int):
         if abs(held) > MAX_INTEGER:
-            raise misread(where, place, "a greater one", f"an integer of at most {MAX_INTEGER} in magnitude")
+            rule = f"an integer of at most {MAX_INTEGER} in magnitude"
+            raise misread(where, _joined(path, part), "a greater one", rule)
     elif held is not None:
-        raise misread(where, place, f"a Python {type(held).__name__}", "a JSON value")
+        raise misread(where, _joined(path, part), f"a Python {type(held).__name__}", "a JSON value")

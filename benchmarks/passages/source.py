@@ -22,7 +22,7 @@ class ReadLimits(Settings):
 
     Lines of JSON Lines are read one at a time. Any other file is held as text, and its array decoded one element at
     a time. While a record is read it costs 30 to 80 times its bytes, and 330 times at worst (thousands of DyGIE++
-    triggers without a word between them); text costs at most 5 times its bytes, and decoding one value 30 times. With
+    triggers without a word between them); text costs at most 8 times its bytes, and decoding one value 30 times. With
     the defaults a reader stays below 2 GiB whatever it is given.
 
     Args:

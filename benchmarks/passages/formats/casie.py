@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.passages.build import Builder, Found
 from benchmarks.passages.formats.base import Form
 from benchmarks.passages.formats.layout import without_none
 from benchmarks.passages.nodes import Node
-from benchmarks.passages.types import Event, Passage, Span
+from benchmarks.passages.types import Event, Mention, Passage, Span
 
 
 def _read(record: Node) -> Passage:
@@ -46,16 +47,19 @@ def _role(row: Node) -> str | None:
 
 
 def _write(passage: Passage) -> dict[str, Any]:
+    mentions = {held.id: held for held in passage.entities}
     hoppers: dict[str, list[Event]] = {}
     for event in passage.events:
         hoppers.setdefault(event.coref if event.coref is not None else f"h of {event.id}", []).append(event)
-    rows = [{"index": name, "events": [_event(passage, event) for event in events]} for name, events in hoppers.items()]
+    rows = [
+        {"index": name, "events": [_event(passage, event, mentions) for event in events]}
+        for name, events in hoppers.items()
+    ]
     return {"filename": passage.doc_id, "content": passage.text, "cyberevent": {"hopper": rows}}
 
 
-def _event(passage: Passage, event: Event) -> dict[str, Any]:
+def _event(passage: Passage, event: Event, mentions: Mapping[str, Mention]) -> dict[str, Any]:
     kind, _, sub = event.type.partition(":")
-    mentions = {held.id: held for held in passage.entities}
     rows = [(mentions[argument.entity], argument.role) for argument in event.arguments]
     return without_none(
         {

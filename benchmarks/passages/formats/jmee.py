@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.passages.build import Builder, cluster_of, join_tokens, place_tokens
@@ -62,12 +63,13 @@ def _argument(builder: Builder, row: Node, marks: dict[str, str]) -> str:
 
 def _write(passage: Passage) -> dict[str, Any]:
     layout = lay_out(passage)
+    mentions = {held.id: held for held in passage.entities}
     return {
         "sentence_id": passage.doc_id,
         "words": layout.words,
         "sentence": passage.text,
         "golden-entity-mentions": [_mention(layout, held) for held in passage.entities],
-        "golden-event-mentions": [_event(layout, event) for event in passage.events],
+        "golden-event-mentions": [_event(layout, event, mentions) for event in passage.events],
     }
 
 
@@ -82,8 +84,7 @@ def _mention(layout: Layout, held: Mention) -> dict[str, Any]:
     return without_none({"entity_id": held.id, **place, "entity-type": held.type, "head": head})
 
 
-def _event(layout: Layout, event: Event) -> dict[str, Any]:
-    mentions = {held.id: held for held in layout.passage.entities}
+def _event(layout: Layout, event: Event, mentions: Mapping[str, Mention]) -> dict[str, Any]:
     rows = [(mentions[argument.entity], argument.role) for argument in event.arguments]
     return {
         "id": event.id,

@@ -27,6 +27,7 @@ def read_mentions(builder: Builder, record: Node) -> None:
 def write_mentions(layout: Layout, numbered: bool) -> dict[str, Any]:
     """Return ``entity_mentions`` and ``event_mentions``; ``numbered`` adds the sentence of each span."""
     passage = layout.passage
+    mentions = {mention.id: mention for mention in passage.entities}
 
     def place(span: Span, what: str) -> dict[str, Any]:
         start, end = layout.tokens(span, what)
@@ -34,7 +35,6 @@ def write_mentions(layout: Layout, numbered: bool) -> dict[str, Any]:
         return {"start": start, "end": end, "text": passage.text[span[0] : span[1]], **number}
 
     def write(event: Event) -> dict[str, Any]:
-        mentions = {mention.id: mention for mention in passage.entities}
         rows = [(mentions[argument.entity], argument.role) for argument in event.arguments]
         return {
             "id": event.id,

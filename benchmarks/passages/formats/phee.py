@@ -8,7 +8,7 @@ arguments and are not read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -90,11 +90,12 @@ def _role(builder: Builder, node: Node, role: str, marks: Marks) -> Rows:
 
 
 def _write(passage: Passage) -> dict[str, Any]:
+    mentions = {held.id: held for held in passage.entities}
     made: dict[str, dict[str, Any]] = {}
     top: list[dict[str, Any]] = []
     for event in passage.events:
         outer, _, own = event.id.rpartition(_NESTED)
-        made[event.id] = row = _write_event(passage, event, own)
+        made[event.id] = row = _write_event(passage, event, own, mentions)
         if not outer:
             top.append(row)
             continue
@@ -117,13 +118,12 @@ def _empty() -> dict[str, Any]:
     return {"text": [], "start": [], "entity_id": []}
 
 
-def _write_event(passage: Passage, event: Event, name: str) -> dict[str, Any]:
+def _write_event(passage: Passage, event: Event, name: str, mentions: Mapping[str, Mention]) -> dict[str, Any]:
     start, end = event.trigger.span
     row: dict[str, Any] = {
         "event_id": name, "event_type": event.type,
         "Trigger": {"text": [[passage.text[start:end]]], "start": [[start]], "entity_id": [f"{event.id}.Trigger"]},
     }  # fmt: skip
-    mentions = {held.id: held for held in passage.entities}
     for argument in event.arguments:
         role = role_of(passage, event, argument, "phee")
         main, _, sub = role.partition("_")

@@ -69,6 +69,7 @@ def _write(passage: Passage) -> dict[str, Any]:
     layout = lay_out(passage)
     mentions = {held.id: layout.tokens(held.span, f"the mention {held.id}") for held in passage.entities}
     seen: dict[Span, str] = {}
+    roles: dict[Span, list[str]] = {}
     triggers, links = [], []
     for number, event in enumerate(passage.events):
         start, end = layout.trigger(event)
@@ -84,6 +85,7 @@ def _write(passage: Passage) -> dict[str, Any]:
             first, last = mentions[argument.entity]
             role = f"evt{number + 1:03}arg{place + 1:02}{role_of(passage, event, argument, 'rams')}"
             links.append([[start, end - 1], [first, last - 1], role])
+            roles.setdefault((first, last - 1), []).append(role)
     languages = {short: long for long, short in reversed(_LANGUAGES.items())}
     return {
         "doc_key": passage.doc_id,
@@ -91,7 +93,7 @@ def _write(passage: Passage) -> dict[str, Any]:
         "sentences": [layout.words[first:last] for first, last in layout.sentences],
         "evt_triggers": triggers,
         "ent_spans": [
-            [first, last - 1, [[role, 1.0] for _, span, role in links if span == [first, last - 1]]]
+            [first, last - 1, [[role, 1.0] for role in roles.get((first, last - 1), [])]]
             for first, last in dict.fromkeys(mentions.values())
         ],
         "gold_evt_links": links,

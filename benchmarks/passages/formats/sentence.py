@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.passages.build import Builder
 from benchmarks.passages.formats.base import Form
 from benchmarks.passages.formats.layout import without_none
 from benchmarks.passages.nodes import Node
-from benchmarks.passages.types import Event, Passage
+from benchmarks.passages.types import Event, Mention, Passage
 
 
 def _read(record: Node) -> Passage:
@@ -33,6 +34,7 @@ def _mention(builder: Builder, row: Node) -> str:
 
 
 def _write(passage: Passage) -> dict[str, Any]:
+    mentions = {mention.id: mention for mention in passage.entities}
     return {
         "doc_id": passage.doc_id,
         "sentence": passage.text,
@@ -40,12 +42,11 @@ def _write(passage: Passage) -> dict[str, Any]:
             without_none({"id": mention.id, **_span(passage, mention.span), "entity_type": mention.type})
             for mention in passage.entities
         ],
-        "event_mentions": [_event(passage, event) for event in passage.events],
+        "event_mentions": [_event(passage, event, mentions) for event in passage.events],
     }
 
 
-def _event(passage: Passage, event: Event) -> dict[str, Any]:
-    mentions = {mention.id: mention for mention in passage.entities}
+def _event(passage: Passage, event: Event, mentions: Mapping[str, Mention]) -> dict[str, Any]:
     rows = [(mentions[argument.entity], argument.role) for argument in event.arguments]
     return {
         "id": event.id,
