@@ -58,7 +58,7 @@ class Vectors:
         """Tell whether ``text`` with its special tokens fits into the model's window."""
         window = self.model.window
         # No tokenizer makes more tokens than bytes (and the two special ones): most texts need not be tokenized.
-        if window is None or len(text.encode()) + 2 <= window:
+        if window is None or len(text.encode(errors="surrogatepass")) + 2 <= window:
             return True
         return len(self.model.encode([text])[0][0]) <= window
 
