@@ -201,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--masked", default=None, help="a masked language model")
     parser.add_argument("--causal", default=None, help="a causal language model")
-    parser.add_argument("--passages", type=int, default=12)
+    parser.add_argument("--passages", type=int, default=6)
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     own = options.masked is None
