@@ -73,7 +73,7 @@ def decode(
         found,
         bound=found.objective if proven else found.objective + float(spare),
         status="optimal" if proven else "time limit",
-        components=len(parts) + len(singles),
+        components=len(parts) + _alone(folded, parts, len(compiled.pairs)),
     )
     if margins:
         found = replace(found, margins=_margins(problem, compiled, parts, singles, clock))
@@ -101,6 +101,15 @@ def _solve(folded: Folded, pairs: int, clock: Clock) -> tuple[list[Solved], list
         choice[part.groups] = part.columns[answer.choice]
     singles = [_single(folded, int(group), int(choice[group])) for group in pieces.free if group < pairs]
     return parts, singles, choice
+
+
+def _alone(folded: Folded, parts: list[Solved], pairs: int) -> int:
+    """Return how many groups without rows are a pair, or have one folded into them."""
+    root = list(range(folded.source.groups))
+    for step in reversed(folded.steps):
+        root[step.group] = root[step.partner]
+    tied = {int(group) for part in parts for group in part.groups}
+    return len(set(root[:pairs]) - tied)
 
 
 def _single(folded: Folded, group: int, chosen: int) -> Solved:

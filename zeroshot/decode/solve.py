@@ -20,7 +20,8 @@ from zeroshot.decode.relax import relax
 from zeroshot.decode.search import search
 from zeroshot.decode.split import split
 
-SMALL = 300  # a part with fewer assignments is searched without a linear relaxation
+SMALL = 1e4  # a part with fewer assignments is searched before its linear relaxation is solved
+FIRST_TRIES = 1000  # rows looked at in that search
 TRIES = 4000  # rows looked at before the columns that lose too much are dropped
 MOST_TRIES = 100_000  # rows looked at before anything else is preferred
 GROUPS = 80  # parts with more are not searched: conflicts far apart would multiply
@@ -92,7 +93,7 @@ def solve_with_dual(program: Program, clock: Clock) -> tuple[Answer, Dual]:
     if worth >= simple.bound - EQUAL:
         return Answer(choice, worth, worth, True), simple
     if np.log(np.diff(program.starts)).sum() <= np.log(SMALL):
-        found = search(program, simple, MOST_TRIES)
+        found = search(program, simple, FIRST_TRIES)
         if found.complete:
             return _proven(program, found.choice), simple
     if clock.left() <= 0:
