@@ -140,7 +140,7 @@ def convert(
     on_error: Annotated[str, typer.Option(help="stop or skip: what a bad document does")] = "stop",
 ) -> None:
     """Write passages in another format, with offsets checked and converted."""
-    from benchmarks.passages import FORMATS
+    from benchmarks.passages import FORMATS, losses
     from zeroshot import cli_view as view
     from zeroshot.cli_output import sink
     from zeroshot.cli_work import passages
@@ -148,6 +148,8 @@ def convert(
     form = FORMATS.load(to)
     with view.Screen() as screen, sink(out, inputs, to_stdout=out is None) as taker:
         for passage in passages(inputs, Options(on_error=on_error), screen):
+            for lost in losses(passage, form):
+                screen.say(f"note: {passage.doc_id}: {to} has no place for {lost.words}")
             taker.put(form.write(passage))
         if out is not None:
             screen.say(f"{taker.count} {'document' if taker.count == 1 else 'documents'} written to {out}")

@@ -127,12 +127,16 @@ class Predictor:
         passage = document if isinstance(document, Passage) else read_record(dict(document), "document")
         return self.predict(passage, progress)
 
-    def spell(self, passage: Passage) -> tuple[Passage, Ontology, tuple[str, ...]]:
-        """Check a passage and spell its types and roles as its ontology does; returns both, and notes."""
+    def spell(self, passage: Passage, *, gold: bool = True) -> tuple[Passage, Ontology, tuple[str, ...]]:
+        """Check a passage and spell its types and roles as its ontology does; returns both, and notes.
+
+        Args:
+            passage: as it was read; gold: whether its gold roles must be roles of the ontology.
+        """
         ontology, notes = self._ontology(passage)
         where = f"document {passage.doc_id!r}"
         mended: list[str] = []
-        checked = check_against(check_passage(passage, where), ontology, where, note=mended.append)
+        checked = check_against(check_passage(passage, where), ontology, where, gold=gold, note=mended.append)
         return checked, ontology, (*notes, *mended)
 
     def lay_out(self, passage: Passage) -> tuple[Problem, tuple[str, ...]]:
@@ -141,9 +145,11 @@ class Predictor:
         Raises:
             FrostlineError: offsets, names or rules of the passage do not hold, no ontology, no candidates.
         """
-        passage, ontology, notes = self.spell(passage)
+        passage, ontology, notes = self.spell(passage, gold=False)
         if any(argument.role is not None for event in passage.events for argument in event.arguments):
             notes += ("gold roles of the input are ignored; `eae-zero evaluate` uses them.",)
+        if not passage.events:
+            notes += ("the document has no events, so there is nothing to predict.",)
         chosen = self.settings
         find = partial(
             find_mentions,
