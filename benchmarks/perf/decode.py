@@ -165,7 +165,7 @@ def report(rows: list[Timing], pairs: list[Agreement]) -> str:
         "rows as one dense mixed-integer programme for the same solver (HiGHS), same process. Medians; CPU seconds",
         "are those of one core, wall seconds hang on what else the machine did.",
         "",
-        "| problem | problems | pairs | columns | parts | CPU s | wall s | slowest CPU s | naive CPU s | naive / ours |",
+        "| problem | number | pairs | columns | parts | CPU s | wall s | slowest CPU s | naive CPU s | naive / ours |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:

@@ -169,7 +169,8 @@ def every_value(
             total += factor * on[:, place[(name, key)] if isinstance(key, tuple) else key]
         left = np.maximum(np.maximum(row.lower - total, total - row.upper), 0)
         price = np.inf if row.price is None else row.price
-        value -= np.where(left > 1e-9, left * price, 0) if price else 0
+        if price:
+            value[left > 1e-9] -= left[left > 1e-9] * price
     best = value.reshape(-1, 2 ** len(extra)).max(axis=1)
     return index.reshape(len(best), -1, len(sizes))[:, 0, : len(groups)], best
 

@@ -83,9 +83,7 @@ def test_argument_of_an_event_type_without_roles() -> None:
     problem = given()
     bare = Ontology(name="bare", events={name: EventType(roles={}) for name in problem.ontology.events})
     none = tuple(() for _ in problem.mentions)
-    with pytest.raises(
-        FrostlineError, match=r"'Attack' has no roles, but the argument 'T1' of event 'E1' must"
-    ):
+    with pytest.raises(FrostlineError, match=r"'Attack' has no roles, but the argument 'T1' of event 'E1' must"):
         decode(replace(problem, ontology=bare, types=none), np.zeros(0), {})
     free = tuple(Pair(pair.event, pair.mention, True) for pair in problem.pairs)
     found = decode(replace(problem, ontology=bare, types=none, pairs=free), np.zeros(len(free)), {})

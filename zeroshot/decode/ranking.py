@@ -45,6 +45,8 @@ class Solved:
         """Solve with the columns of ``mask`` alone; None if they do not admit an assignment."""
         if not np.logical_or.reduceat(mask, self.program.starts[:-1]).all():
             return None
+        if clock.left() <= 0:
+            return Answer(self.answer.choice, -np.inf, self.bound(mask), False)
         smaller, columns = self.program.keep(mask)
         try:
             found = finish(smaller, self.tight.on(smaller, columns), clock)
