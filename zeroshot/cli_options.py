@@ -99,13 +99,13 @@ def _rules(pairs: list[str]) -> dict[str, dict[str, str]]:
     """Return name -> settings from words like ``maps.weight=hard``."""
     from backbones.core.settings import parse_pairs
 
-    rules: dict[str, dict[str, str]] = {}
-    for key, value in parse_pairs(pairs, "--rule-set").items():
-        name, dot, field = key.partition(".")
-        if not dot:
-            raise FrostlineError(f"--rule-set {key}={value}: write RULE.KEY=VALUE, such as maps.weight=hard.")
-        rules.setdefault(name, {})[field] = value
-    return rules
+    words: dict[str, list[str]] = {}
+    for pair in pairs:
+        name, dot, rest = pair.partition(".")
+        if not dot or "=" in name:
+            raise FrostlineError(f"--rule-set {pair}: write RULE.KEY=VALUE, such as maps.weight=hard.")
+        words.setdefault(name.strip(), []).append(rest)
+    return {name: parse_pairs(rest, f"--rule-set {name}") for name, rest in words.items()}
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -63,7 +63,9 @@ def evaluated(case: Case, data: Path, scorers: Sequence[str], calibrate: str, ca
     """Evaluate all rows of a case; says on standard error how far it is."""
     ontology = case.ontology if not case.ontology.endswith(".json") else str(data / case.ontology)
     settings = PredictSettings(
-        candidates="arguments" if case.spans else "auto", extent=case.extent, margins=False  # type: ignore[arg-type]
+        candidates="arguments" if case.spans else "auto",
+        extent=case.extent,
+        margins=False,  # type: ignore[arg-type]
     )
     scorer, name = make_scorer(scorers, calibrate=calibrate, cache=cache)
     predictor = Predictor(scorer, ontology, settings, name=name)

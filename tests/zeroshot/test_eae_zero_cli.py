@@ -42,7 +42,9 @@ def attack(tmp_path_factory):
 
 
 def test_help_is_quick_and_names_every_command():
-    code = "import sys, zeroshot.cli; print([m for m in ('torch', 'transformers', 'scipy', 'rich') if m in sys.modules])"
+    code = (
+        "import sys, zeroshot.cli; print([m for m in ('torch', 'transformers', 'scipy', 'rich') if m in sys.modules])"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "torch" not in found.stdout and "transformers" not in found.stdout and "scipy" not in found.stdout
     words = done("--help").stdout
@@ -141,7 +143,12 @@ def test_convert_writes_other_formats_and_back(tmp_path):
 
 def test_schema_and_lists_and_lint(tmp_path):
     assert json.loads(done("schema").stdout)["title"] == "Passage"
-    for what, name in (("scorers", "embedding"), ("constraints", "maps"), ("ontologies", "kairos"), ("formats", "rams")):
+    for what, name in (
+        ("scorers", "embedding"),
+        ("constraints", "maps"),
+        ("ontologies", "kairos"),
+        ("formats", "rams"),
+    ):
         assert name in done("--list", what).stdout
     assert "Did you mean 'scorers'" in refused("--list", "scorer")
     assert "ace: 0 errors" in done("lint", "ace").stdout
