@@ -13,6 +13,7 @@ class Violation:
     Args:
         rule: registered name of the constraint; family: its family.
         reason: the row's words; amount: how far the row is left; cost: amount times price, in nats.
+        evidence: whether the row weighs a choice and is no rule (see zeroshot.constraints.base.Row).
     """
 
     rule: str
@@ -20,6 +21,7 @@ class Violation:
     reason: str
     amount: float
     cost: float
+    evidence: bool = False
 
 
 @dataclass(frozen=True)

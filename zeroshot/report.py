@@ -88,7 +88,9 @@ def _solver(decoding: Decoding) -> Solver:
         violations=tuple(
             BrokenRule(rule=each.rule, family=each.family, reason=each.reason, amount=each.amount, cost=each.cost)
             for each in decoding.violations
+            if not each.evidence
         ),
+        evidence=sum(each.cost for each in decoding.violations if each.evidence),
     )
 
 

@@ -69,7 +69,11 @@ class BrokenRule(Settings):
 
 
 class Solver(Settings):
-    """How the assignment was found (see zeroshot.decoding.Decoding)."""
+    """How the assignment was found (see zeroshot.decoding.Decoding).
+
+    Args:
+        violations: priced rules that are broken; evidence: what rows cost that weigh choices and are no rules, in nats.
+    """
 
     status: Literal["optimal", "time limit"]
     objective: float
@@ -78,6 +82,7 @@ class Solver(Settings):
     seconds: float
     components: int
     violations: tuple[BrokenRule, ...]
+    evidence: float = 0.0
 
 
 class Assignment(Settings):

@@ -8,6 +8,7 @@ CONSTRAINTS = Registry(
     "zeroshot.constraints",
     {
         "types": ("zeroshot.constraints.types:Types", "a role admits only some entity types (cross-task)"),
+        "breadth": ("zeroshot.constraints.breadth:Breadth", "narrow roles explain a type better (cross-task)"),
         "multiplicity": ("zeroshot.constraints.multiplicity:Multiplicity", "how many things fill a role"),
         "exclusion": ("zeroshot.constraints.exclusion:Exclusion", "two roles of which at most one is filled"),
         "overlap": ("zeroshot.constraints.overlap:Overlap", "overlapping spans do not both fill roles of one event"),

@@ -27,6 +27,8 @@ class Row:
         lower, upper: bounds, infinite where there is none.
         price: cost in nats for each unit by which the sum leaves the bounds; None: it must not leave them.
         reason: the rule in plain words, about this passage: it is what a user reads.
+        evidence: whether it weighs a choice and is no rule that could be broken; its cost counts in the objective, but
+            it is not among the violations that a user reads.
     """
 
     terms: tuple[tuple[int | Aux, float], ...]
@@ -34,6 +36,7 @@ class Row:
     upper: float
     price: float | None
     reason: str
+    evidence: bool = False
 
 
 class Constraint(Protocol):

@@ -153,6 +153,7 @@ def _report(problem: Problem, scores: NDArray[np.float64], compiled: Compiled, c
             compiled.rows[row].reason,
             float(amounts[row]),
             float(costs[row]),
+            compiled.rows[row].evidence,
         )
         for row in np.flatnonzero(costs)
     ]
