@@ -10,9 +10,15 @@ from typer.testing import CliRunner
 
 from backbones import BACKBONES, PATS
 from benchmarks import BENCHMARKS
+from benchmarks.ontologies import ONTOLOGIES
+from benchmarks.passages import FORMATS
 from continual import HEADS
 from continual.cli import app, registry
+from zeroshot import CONSTRAINTS, SCORERS
+from zeroshot.cli import LISTS
+from zeroshot.cli import app as zero
 
+ZERO_COMMANDS = ("predict", "explain", "render", "evaluate", "convert", "lint", "schema")
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -22,8 +28,17 @@ def blocks(text, language):
     return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
+def test_the_python_example_of_event_arguments_predicts(capsys):
+    code, _ = blocks(README, "python")
+    assert len(code.strip().splitlines()) <= 12
+    exec(compile(code, "README.md", "exec"), {})
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert [line.split()[0] for line in lines] == ["Conflict:Attack", "Life:Die"]
+    assert "'Attacker'" in lines[0] and "'Victim'" in lines[1]
+
+
 def test_the_python_example_of_the_readme_learns(capsys):
-    (code,) = blocks(README, "python")
+    _, code = blocks(README, "python")
     assert len(code.strip().splitlines()) <= 12
     names = {}
     exec(compile(code, "README.md", "exec"), names)
@@ -78,7 +93,8 @@ def test_the_entry_point_of_the_contributing_page_is_one_that_is_read(guest):
 
 def test_the_groups_of_the_contributing_table_are_those_of_the_registries():
     named = set(re.findall(r"^\| \w+ \| `([a-z.]+)` \|", CONTRIBUTING, flags=re.MULTILINE))
-    assert named == {HEADS.group, BENCHMARKS.group, BACKBONES.group}
+    every = (HEADS, BENCHMARKS, BACKBONES, SCORERS, CONSTRAINTS, FORMATS, ONTOLOGIES)
+    assert named == {each.group for each in every}
 
 
 @pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
@@ -96,7 +112,19 @@ def test_every_option_in_the_readme_exists():
         CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "200"}).output
         for command in ([], ["report"], ["predict"])
     )
+    help_ += "".join(
+        CliRunner().invoke(zero, [*command, "--help"], env={"COLUMNS": "200"}).output
+        for command in ([], *([each] for each in ZERO_COMMANDS))
+    )
     assert option_words(README) - option_words(help_) - {"--help"} == set()
+
+
+def test_the_readme_names_every_command_and_list_of_eae_zero():
+    shown = CliRunner().invoke(zero, ["--help"], env={"COLUMNS": "200"}).output
+    for command in ZERO_COMMANDS:
+        assert f"`eae-zero {command}" in README and command in shown
+    for what in LISTS:
+        assert f"`{what}`" in README or f"--list {what}`" in README
 
 
 def test_the_readme_names_every_list_and_command():
