@@ -14,6 +14,7 @@ from zeroshot.decode.dual import Dual
 from zeroshot.decode.fold import NoAssignmentError
 from zeroshot.decode.program import Bools, Ints, Program
 from zeroshot.decode.relax import relax
+from zeroshot.decode.repair import changed
 from zeroshot.decode.solve import Answer, NoIncumbentError, finish
 
 
@@ -49,7 +50,10 @@ class Solved:
             return Answer(self.answer.choice, -np.inf, self.bound(mask), False)
         smaller, columns = self.program.keep(mask)
         try:
-            found = finish(smaller, self.tight.on(smaller, columns), clock)
+            start = changed(self.program, self.answer.choice, mask)
+            if start is not None:
+                start = np.searchsorted(columns, start)
+            found = finish(smaller, self.tight.on(smaller, columns), clock, start)
         except NoAssignmentError:
             return None
         except NoIncumbentError:

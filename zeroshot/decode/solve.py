@@ -17,6 +17,7 @@ from zeroshot.decode.fold import Folded, NoAssignmentError, fold
 from zeroshot.decode.mip import mixed
 from zeroshot.decode.program import Bools, Ints, Program
 from zeroshot.decode.relax import relax
+from zeroshot.decode.repair import mended
 from zeroshot.decode.search import search
 from zeroshot.decode.split import split
 
@@ -101,22 +102,25 @@ def solve_with_dual(program: Program, clock: Clock) -> tuple[Answer, Dual]:
     relaxed = relax(program, clock)
     if relaxed is None:
         return rough(program, simple), simple
-    worth = program.worth(relaxed.rounded)
-    if worth >= relaxed.dual.bound - EQUAL:
-        return Answer(relaxed.rounded, worth, worth, True), relaxed.dual
-    if np.isfinite(worth):
-        return _squeeze(program, relaxed.dual, relaxed.dual.bound - worth, clock), relaxed.dual
-    return finish(program, relaxed.dual, clock), relaxed.dual
+    return finish(program, relaxed.dual, clock, mended(program, relaxed.rounded)), relaxed.dual
 
 
-def finish(program: Program, tight: Dual, clock: Clock) -> Answer:
-    """Solve a programme with a good bound at hand: search, then drop the columns that lose too much and go on."""
-    loss = np.inf
+def finish(program: Program, tight: Dual, clock: Clock, start: Ints | None = None) -> Answer:
+    """Solve a programme with a good bound at hand: search, or drop the columns that lose too much and go on.
+
+    Args:
+        start: an assignment that may be good, None if none is known.
+    """
+    worth = -np.inf if start is None else program.worth(start)
+    if start is not None and worth >= tight.bound - EQUAL:
+        return Answer(start, worth, worth, True)
+    loss = tight.bound - worth
     if program.groups <= GROUPS:
-        found = search(program, tight, TRIES)
+        smaller, columns = program.keep(tight.loss <= loss + PROVEN)
+        found = search(smaller, tight.on(smaller, columns), TRIES, loss + PROVEN)
         if found.complete:
-            return _proven(program, found.choice)
-        loss = found.loss
+            return _proven(program, None if found.choice is None else columns[found.choice])
+        loss = min(loss, found.loss)
     return _squeeze(program, tight, loss, clock)
 
 
