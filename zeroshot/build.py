@@ -71,8 +71,8 @@ def build(
         notes.append(f"{bare} of {len(passage.events)} events list no argument and are given none (--candidates).")
     if far:
         notes.append(
-            f"{far} pairs of event and mention were left out because they lie more than {reach} "
-            f"{'sentence' if reach == 1 else 'sentences'} apart (--reach)."
+            f"{far} pairs of event and mention were left out because they lie "
+            f"{'in different sentences' if reach == 0 else f'more than {reach} sentences apart'} (--reach)."
         )
     kinds = tuple(_kinds(mention, ontology, types, notes) for mention in mentions)
     passage = passage.model_copy(update={"entities": mentions})

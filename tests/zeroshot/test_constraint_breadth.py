@@ -44,7 +44,7 @@ def _typed(made, scores, decoding):
 
 
 def test_a_role_costs_the_log_of_how_many_types_it_admits():
-    assert costs(problem(none=True)) == pytest.approx({"Narrow": 0, "Two": log(2), "Any": log(4), None: log(4)})
+    assert costs(problem(none=True)) == pytest.approx({"Narrow": 0, "Two": log(2), "Any": log(4), None: log(8) / 3})
     assert costs(problem(), weight=0.5) == pytest.approx({"Narrow": 0, "Two": log(2) / 2, "Any": log(4) / 2})
     assert set(costs(problem(), weight=0).values()) == {0.0}
 

@@ -18,8 +18,9 @@ class Breadth(Settings):
     """A role expects each of the n entity types that it admits with probability 1/n, so it costs log n nats.
 
     This is the size principle of Tenenbaum and Griffiths 2001 (Behavioral and Brain Sciences 24, 629-640): an example
-    speaks for the smallest hypothesis that covers it. A role without types, and no role at all, admit every type of
-    the ontology. Mentions without any possible entity type are left alone.
+    speaks for the smallest hypothesis that covers it. A role without types admits every type of the ontology. "No role"
+    costs what the roles of the event cost on average, so that the principle tells roles apart and does not say whether
+    there is one. Mentions without any possible entity type are left alone.
 
     Args:
         weight: factor on log n, 0 or more; 1 is what the principle says, 0 switches it off.
@@ -37,9 +38,13 @@ class Breadth(Settings):
             if not self.weight or not problem.types[pair.mention]:
                 continue
             specs = problem.ontology.event(problem.events[pair.event].type).roles
+            counts = {role: len(set(spec.types)) or every for role, spec in specs.items()}
             for role in problem.roles(number):
-                count = every if role is NONE else len(set(specs[role].types)) or every
-                if count > 1:
-                    name = "no role" if role is NONE else role
-                    reason = f"{name} of {events[pair.event]} admits {count} entity types: {texts[pair.mention]}"
-                    yield Row(((problem.x(number, role), 1.0),), -inf, 0.0, self.weight * log(count), reason, True)
+                if role is NONE:
+                    cost = sum(map(log, counts.values())) / len(counts)
+                    words = f"no role in {events[pair.event]} counts as one of middling breadth: {texts[pair.mention]}"
+                else:
+                    cost = log(counts[role])
+                    words = f"{role} of {events[pair.event]} admits {counts[role]} entity types: {texts[pair.mention]}"
+                if cost > 0:
+                    yield Row(((problem.x(number, role), 1.0),), -inf, 0.0, self.weight * cost, words, True)
