@@ -26,7 +26,7 @@ FIRST_TRIES = 1000  # rows looked at in that search
 TRIES = 4000  # rows looked at before the columns that lose too much are dropped
 MOST_TRIES = 100_000  # rows looked at before anything else is preferred
 GROUPS = 80  # parts with more are not searched: conflicts far apart would multiply
-GUESS = 0.5  # nats that an optimum is guessed to lie under its bound, where nothing is known
+GUESS = 0.5  # nats that an optimum is guessed to lie under its bound at most
 NEARLY_ALL = 0.8  # a piece with more than this share of the columns is not worth another round
 EQUAL = 1e-9  # nats between a bound and an assignment that is taken at once
 PROVEN = 1e-7  # nats between a value and its bound that count as none
@@ -133,14 +133,14 @@ def _proven(program: Program, choice: Ints | None) -> Answer:
 
 def _squeeze(program: Program, tight: Dual, loss: float, clock: Clock) -> Answer:
     """Solve with the columns alone that lose no more than the best known assignment."""
-    budget = loss if np.isfinite(loss) else GUESS
+    budget = min(loss, GUESS)  # a poor assignment must not let in more columns than a guess would
     while True:
         mask = tight.loss <= budget + PROVEN
         if mask.mean() > NEARLY_ALL:
             return tangled(program, tight, clock)
         answer = _within(program, mask, tight, clock)
         if answer is None:
-            budget = np.inf
+            budget = loss if budget < loss else np.inf
             continue
         lost = tight.bound - answer.worth
         if answer.proven and lost > budget + PROVEN:
