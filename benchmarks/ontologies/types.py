@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from backbones.core.errors import unknown
 from backbones.core.settings import Settings
 
-Weight = float | Literal["hard"]
+Weight = Annotated[float, Field(ge=0)] | Literal["hard"]
 """Price of breaking a rule once, in nats: log-odds that it holds. ``"hard"``: never broken. 0: switched off."""
 
 

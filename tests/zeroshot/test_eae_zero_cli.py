@@ -1,33 +1,50 @@
 """``eae-zero`` through its installed entry point."""
 
+import io
 import json
 import os
 import re
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
+from zeroshot.cli import main
+
 BIN = Path(sys.executable).with_name("eae-zero")
 
 
-def eae_zero(*words, stdin=None, cwd=None):
+def installed(*words, stdin=None):
+    """Run the installed entry point in a process of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "100", "HF_HUB_OFFLINE": "1"}
     return subprocess.run(
-        [BIN, *map(str, words)], input=stdin, capture_output=True, text=True, cwd=cwd, env=environment, timeout=180
+        [BIN, *map(str, words)], input=stdin, capture_output=True, text=True, env=environment, timeout=180
     )
 
 
-def done(*words, **options):
-    found = eae_zero(*words, **options)
+def here(*words, stdin=None):
+    """Run what the entry point runs in this process, which has the models' libraries at hand."""
+    assert stdin is None
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["eae-zero", *map(str, words)])
+        patch.setenv("COLUMNS", "100")
+        with pytest.raises(SystemExit) as stop:
+            main()
+    return subprocess.CompletedProcess(words, stop.value.code or 0, out.getvalue(), err.getvalue())
+
+
+def done(*words, run=here, **options):
+    found = run(*words, **options)
     assert found.returncode == 0, found.stderr
     assert "Traceback" not in found.stderr
     return found
 
 
-def refused(*words, **options):
-    found = eae_zero(*words, **options)
+def refused(*words, run=here, **options):
+    found = run(*words, **options)
     assert found.returncode == 2, (found.returncode, found.stderr)
     assert "Traceback" not in found.stderr and "Traceback" not in found.stdout
     return found.stderr
@@ -37,7 +54,8 @@ def refused(*words, **options):
 def attack(tmp_path_factory):
     """The command of the README once: its table, and its results in a file."""
     folder = tmp_path_factory.mktemp("attack")
-    table = done("predict", "attack", "--out", folder / "attack.json", "--cache", folder / "scores.sqlite")
+    words = ("predict", "attack", "--out", folder / "attack.json", "--cache", folder / "scores.sqlite")
+    table = done(*words, run=installed)
     return table, folder
 
 
@@ -47,7 +65,7 @@ def test_help_is_quick_and_names_every_command():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "torch" not in found.stdout and "transformers" not in found.stdout and "scipy" not in found.stdout
-    words = done("--help").stdout
+    words = done("--help", run=installed).stdout
     for name in ("predict", "explain", "render", "evaluate", "convert", "schema", "lint"):
         assert name in words
 
@@ -80,9 +98,9 @@ def test_standard_input_and_json_lines_keep_what_is_done_before_a_bad_line(attac
     good = json.dumps(json.loads(samples()["attack"].read_text(encoding="utf-8")))
     out = tmp_path / "out.jsonl"
     words = ("predict", "-", "--out", out, "--cache", folder / "scores.sqlite")
-    message = refused(*words, stdin=good + "\n{bad\n" + good.replace("attack", "later") + "\n")
+    message = refused(*words, run=installed, stdin=good + "\n{bad\n" + good.replace("attack", "later") + "\n")
     assert "line 2" in message and len(out.read_text(encoding="utf-8").splitlines()) == 1
-    skipping = done(*words, "--on-error", "skip", stdin=good + "\n{bad\n" + good + "\n")
+    skipping = done(*words, "--on-error", "skip", run=installed, stdin=good + "\n{bad\n" + good + "\n")
     assert "skipped" in skipping.stderr and len(out.read_text(encoding="utf-8").splitlines()) == 2
 
 
@@ -158,7 +176,7 @@ def test_schema_and_lists_and_lint(tmp_path):
         'exclusions = [["Attacker", "Target"]]\nimplies = [["Attacker", "Target"]]\n',
         encoding="utf-8",
     )
-    found = eae_zero("lint", bad)
+    found = here("lint", bad)
     assert found.returncode == 1 and "error" in found.stdout
 
 
@@ -186,8 +204,9 @@ def test_schema_and_lists_and_lint(tmp_path):
         (("predict", "strike"), "trigger"),
     ],
 )
-def test_wrong_words_are_answered_with_the_right_ones(words, message, tmp_path):
-    assert message in refused(*words, cwd=tmp_path)
+def test_wrong_words_are_answered_with_the_right_ones(words, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(*words)
 
 
 def test_an_input_is_never_written_over(tmp_path):
