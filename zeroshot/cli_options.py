@@ -34,7 +34,7 @@ class Options:
     finder: Annotated[str, option("what finds mentions in raw text: auto, rules or spacy", INPUT)] = "auto"
     spacy_model: Annotated[str | None, option("spaCy pipeline for it", INPUT)] = None
     extent: Annotated[str, option("how much of a noun group is found: full, bare or head", INPUT)] = "bare"
-    reach: Annotated[str, option("sentences beyond the trigger's own that candidates may lie in, or 'all'", INPUT)] = "0"
+    reach: Annotated[str, option("sentences beyond the trigger's own for candidates, or 'all'", INPUT)] = "0"
     infer_types: Annotated[bool, option("infer all entity types, even given ones", INPUT, "--infer-types")] = False
     trigger: Annotated[str | None, option("trigger of a raw text, see also --type", INPUT)] = None
     type: Annotated[str | None, option("event type of a raw text", INPUT)] = None

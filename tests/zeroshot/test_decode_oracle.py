@@ -63,9 +63,7 @@ def test_equal_to_brute_force_on_ten_thousand(start: int) -> None:
 
 def scip(problem, scores, constraints) -> float:
     """Return the optimum that SCIP proves for the whole programme at once."""
-    linear = pytest.importorskip(
-        "ortools.linear_solver.pywraplp", reason="ortools, which has SCIP, is absent"
-    )
+    linear = pytest.importorskip("ortools.linear_solver.pywraplp", reason="ortools, which has SCIP, is absent")
     program, solver = compile_problem(problem, scores, constraints).program, linear.Solver.CreateSolver("SCIP")
     on = [solver.BoolVar("") for _ in program.scores]
     goal = solver.Objective()
