@@ -55,6 +55,7 @@ def make_scorer(
     if not scorers:
         raise FrostlineError(f"no scorer is given; known: {', '.join(SCORERS.names())}.")
     members: list[tuple[Scorer, float]] = []
+    labels: list[str] = []
     for words in scorers:
         name, weight, settings = parse_scorer(words)
         if name not in SCORERS:
@@ -66,12 +67,13 @@ def make_scorer(
         if unused:
             raise FrostlineError(f"scorer {name!r} has no setting {unused[0]!r}. It has: {', '.join(fields)}.")
         scorer: Scorer = kind.parse({**usual, **settings}, f"scorer {name!r}")
+        labels.append(",".join([words, *(f"{key}={value}" for key, value in usual.items())]))
         if cache is not None:
             from zeroshot.scorers.cache import Cached
 
             scorer = Cached(scorer, cache)
         members.append((_calibrated(scorer, calibrate), weight))
-    label = " + ".join(scorers) + ("" if calibrate == "none" else f" ({calibrate})")
+    label = " + ".join(labels) + ("" if calibrate == "none" else f" ({calibrate})")
     if len(members) == 1:
         return members[0][0], label
     from zeroshot.scorers.ensemble import Ensemble
