@@ -35,7 +35,7 @@ def test_the_name_says_what_was_meant():
 
 
 def test_no_scorer_and_settings_that_none_has_are_refused():
-    with pytest.raises(FrostlineError, match="no scorer is given; known: .*embedding"):
+    with pytest.raises(FrostlineError, match=r"no scorer is given; known: .*embedding"):
         make_scorer([])
-    with pytest.raises(FrostlineError, match="has no setting 'mode'. It has: lm, "):
+    with pytest.raises(FrostlineError, match=r"has no setting 'mode'\. It has: lm, "):
         make_scorer(["embedding"], {"mode": "paper"})
