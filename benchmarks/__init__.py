@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from backbones.core.lazy import lazy
 
 _HOMES = {
+    "ArrayTexts": "benchmarks.texts",
     "BENCHMARKS": "benchmarks.catalog",
     "Benchmark": "benchmarks.types",
     "Dataset": "benchmarks.types",
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
     from benchmarks.catalog import BENCHMARKS
     from benchmarks.streams import make_stream
     from benchmarks.testing import check_benchmark, check_stream
+    from benchmarks.texts import ArrayTexts
     from benchmarks.types import Benchmark, Dataset, Experience, Stream, Subset
 else:  # hidden from type checkers: a module with __getattr__ would have every attribute
     __getattr__, __dir__ = lazy(__name__, _HOMES)
 
 __all__ = [
     "BENCHMARKS",
+    "ArrayTexts",
     "Benchmark",
     "Dataset",
     "Experience",

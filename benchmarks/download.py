@@ -10,7 +10,7 @@ import tarfile
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
@@ -66,22 +66,25 @@ def fetch(
     url: str,
     target: Path,
     *,
-    checksum: str,
+    checksum: str | None = None,
+    accept: Callable[[Path], None] | None = None,
     instead: str,
     progress: Progress = silent,
     attempts: int = 5,
     timeout: float = 30.0,
     wait: float = 1.0,
 ) -> Path:
-    """Download ``url`` to ``target`` unless it is there already with the right checksum.
+    """Download ``url`` to ``target`` unless it is there already and right.
 
     The bytes go to ``target`` + ``.part``, which a later call resumes where the server allows it, and get the name
-    ``target`` only after the checksum was right. Two processes may ask for the same file: one waits for the other.
+    ``target`` only after they were found right. Two processes may ask for the same file: one waits for the other.
 
     Args:
         url: address; ``mirrored`` is applied to it.
         target: file to make.
-        checksum: ``"md5:<hex>"`` or ``"sha256:<hex>"``.
+        checksum: ``"md5:<hex>"`` or ``"sha256:<hex>"``; None where its authors publish none.
+        accept: reads the file at the path that it is given (which may end in ``.part``) and raises a FrostlineError
+            that says what is wrong with its content. At least one of ``checksum`` and ``accept`` is needed.
         instead: what to do without a network, for the message: a whole sentence.
         progress: told of bytes received and bytes in all (0 where the server does not say).
         attempts: how often a connection is tried without receiving anything new.
@@ -89,25 +92,49 @@ def fetch(
         wait: seconds before the second attempt; doubled for each further one.
 
     Raises:
-        FrostlineError: no connection, an address that is gone, a wrong checksum (of a resumed download: after a second
-            one from the first byte), a full disk or a folder that cannot be written.
+        FrostlineError: no connection, an address that is gone, a wrong checksum or content (of a resumed download:
+            after a second one from the first byte), a full disk or a folder that cannot be written.
+        ValueError: neither ``checksum`` nor ``accept``.
     """
     from filelock import FileLock
+
+    if checksum is None and accept is None:
+        raise ValueError("fetch needs a checksum or a function that accepts the file")
+
+    def fault(path: Path) -> str | None:
+        return _fault(path, checksum, accept, f"check {target.name}", progress)
 
     job = _Job(mirrored(url), target.with_name(target.name + ".part"), timeout, f"download {target.name}", progress)
     with _writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{target}.lock"):
-            if target.exists() and checksum_matches(target, checksum, f"check {target.name}", progress):
+            if target.exists() and fault(target) is None:
                 return target
-            return _fetch(job, target, checksum, attempts, wait, instead)
+            return _fetch(job, target, fault, attempts, wait, instead)
 
 
-def _fetch(job: _Job, target: Path, checksum: str, attempts: int, wait: float, instead: str) -> Path:
+def _fault(
+    path: Path, checksum: str | None, accept: Callable[[Path], None] | None, phase: str, progress: Progress
+) -> str | None:
+    """Return what is wrong with the file, to be read after "bytes", or None."""
+    if checksum is not None and not checksum_matches(path, checksum, phase, progress):
+        return f"whose checksum is not {checksum}"
+    try:
+        if accept is not None:
+            accept(path)
+    except FrostlineError as error:
+        return f"of another content ({str(error).rstrip('.')})"
+    return None
+
+
+def _fetch(
+    job: _Job, target: Path, fault: Callable[[Path], str | None], attempts: int, wait: float, instead: str
+) -> Path:
     for fresh in (False, True):
         resumed = job.part.exists()
         _receive(job, attempts, wait, instead)
-        if checksum_matches(job.part, checksum, f"check {target.name}", job.progress):
+        wrong = fault(job.part)
+        if wrong is None:
             job.part.replace(target)
             return target
         size = job.part.stat().st_size
@@ -116,7 +143,7 @@ def _fetch(job: _Job, target: Path, checksum: str, attempts: int, wait: float, i
         if fresh or not resumed:
             break
     raise FrostlineError(
-        f"{job.url} sent {size} bytes whose checksum is not {checksum}: the file was damaged on its way, or is another "
+        f"{job.url} sent {size} bytes {wrong}: the file was damaged on its way, or is another "
         f"version. Nothing was kept. Try again later or another FROSTLINE_MIRROR. {instead}"
     )
 
