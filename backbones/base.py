@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from backbones.core.artifacts import digest_json, digest_tensors
+from backbones.core.batches import Preprocess
 from backbones.core.errors import FrostlineError
-from backbones.core.preprocess import Preprocessing
 
+RULED = "parametrizations."  # where torch keeps tensors that have a rule
 ROLES = ("embed", "block", "attn", "qkv", "proj", "fc1", "fc2", "norm")
 
 
@@ -39,6 +40,8 @@ class Backbone:
         tokens: length of the token sequence that enters block 0 for one input of the usual size.
         prefix_tokens: special tokens (class token, registers) at the start of the sequence.
         patch: side of a patch in pixels; 0 where there are none.
+        special: maps a batch to where its special tokens are, bool of shape (batch or 1, tokens); None: the first
+            ``prefix_tokens``.
         preprocessing: how raw inputs become batches.
         read: maps the module and a batch to features, float of shape (batch, width).
         modality: ``"image"`` or ``"text"``.
@@ -55,9 +58,10 @@ class Backbone:
         tokens: int,
         prefix_tokens: int,
         patch: int,
-        preprocessing: Preprocessing,
+        preprocessing: Preprocess,
         read: Callable[[nn.Module, Any], Tensor],
         modality: str = "image",
+        special: Callable[[Tensor], Tensor] | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
         self.name = name
@@ -71,6 +75,11 @@ class Backbone:
         self.modality = modality
         self.notes = notes
         self._read = read
+        self._special = special
+        self._text = repr(module)
+        self._weights = {name for name, _ in module.named_parameters()}
+        self._batch: Any = None
+        self._inserted: list[tuple[int, int]] = []
         missing = [site.path for site in sites if not _has(module, site.path)]
         if missing:
             raise FrostlineError(f"backbone {name!r}: no module at the site path {missing[0]!r}; check the layout.")
@@ -92,29 +101,101 @@ class Backbone:
         """
         found = [site for site in self._sites if site.role == role and layer in (None, site.layer)]
         if not found:
-            roles = sorted({site.role for site in self._sites})
             where = "" if layer is None else f" in layer {layer} (layers 0 to {self.depth - 1})"
-            raise FrostlineError(f"backbone {self.name!r} has no site {role!r}{where}; its sites: {', '.join(roles)}.")
+            raise FrostlineError(
+                f"backbone {self.name!r} has no site {role!r}{where}; its sites: {', '.join(self.roles())}."
+            )
         return found
+
+    def all_sites(self) -> tuple[Site, ...]:
+        """Return every site in order of execution."""
+        return self._sites
+
+    def has(self, role: str) -> bool:
+        """Return whether any site has ``role``."""
+        return any(site.role == role for site in self._sites)
+
+    def roles(self) -> list[str]:
+        """Return the roles of the sites, sorted."""
+        return sorted({site.role for site in self._sites})
+
+    def bound(self, site: Site) -> int:
+        """Return the lowest block whose outcome a change at ``site`` can touch; ``depth`` for what lies above all."""
+        if site.layer is not None:
+            return site.layer
+        first = next(number for number, other in enumerate(self._sites) if other.role == "block")
+        return 0 if self._sites.index(site) < first else self.depth
 
     def features(self, batch: Any) -> Tensor:
         """Return the feature vectors of a preprocessed batch, shape (batch, width), with gradients if enabled."""
-        return self._read(self.module, batch)
+        before, self._batch = self._batch, batch
+        try:
+            return self._read(self.module, batch)
+        finally:
+            self._batch = before
+
+    def special(self, length: int) -> Tensor:
+        """Return where the special tokens of the batch under way are: bool, shape (batch or 1, length).
+
+        For use inside a forward pass, by a delta.
+
+        Args:
+            length: number of tokens of the hidden states at hand, with what deltas have inserted so far.
+
+        Raises:
+            RuntimeError: no forward pass is under way, or the length fits no state of the sequence.
+        """
+        if self._batch is None:
+            raise RuntimeError("special tokens are known only while a batch goes through the backbone")
+        if self._special is not None:
+            found = self._special(self._batch)
+        else:
+            found = torch.arange(self.tokens, device=self.device)[None] < self.prefix_tokens
+        for start, count in self._inserted:
+            if found.shape[1] == length:
+                break
+            blank = found.new_zeros(len(found), count)
+            found = torch.cat([found[:, :start], blank, found[:, start:]], dim=1)
+        if found.shape[1] != length:
+            raise RuntimeError(f"{length} hidden states fit no state of a sequence of {found.shape[1]} tokens")
+        return found
+
+    def insert(self, start: int, count: int) -> Callable[[], None]:
+        """Note that a delta inserts ``count`` tokens at ``start``; returns what takes the note back."""
+        entry = (start, count)
+        self._inserted.append(entry)
+        return lambda: self._inserted.remove(entry)
 
     @property
     def parameter_count(self) -> int:
         """Number of frozen parameters."""
-        return sum(p.numel() for p in self.module.parameters() if not p.requires_grad)
+        return sum(tensor.numel() for name, tensor in self.frozen_state().items() if name in self._weights)
+
+    def frozen_state(self) -> dict[str, Tensor]:
+        """Return every frozen weight and buffer by its own name, whatever rules are on it at the moment."""
+        found = {}
+        for name, tensor in self.module.state_dict().items():
+            path, mark, rest = name.partition(RULED)
+            if mark:
+                tensor_name, _, rest = rest.partition(".")
+                if rest != "original":
+                    continue
+                name = f"{path}{tensor_name}"
+            found[name] = tensor
+        return found
 
     def fingerprint(self) -> str:
-        """Return the digest of every weight and buffer as they are now, and of how features are read from them."""
+        """Return the digest of every frozen weight and buffer as they are now, and of how features are read from them.
+
+        Rules that deltas have put on weights do not count.
+        """
         shape = {
             "class": type(self.module).__qualname__,
             "sites": [[site.role, site.layer, site.path] for site in self._sites],
             "tokens": self.tokens,
-            "text": repr(self.module),
+            "text": self._text,
         }
-        return digest_json([digest_tensors(self.module.state_dict()), shape])
+        return digest_json([digest_tensors(self.frozen_state()), shape])
 
     def to(self, device: torch.device | str) -> Backbone:
         """Move the module to ``device`` and return this backbone."""

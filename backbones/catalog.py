@@ -21,7 +21,11 @@ BACKBONES = Registry(
     {
         "bundled:vit-micro": ("backbones.catalog:bundled", "ViT for 32x32 images, 192 wide, 6 deep; ships with us"),
         "timm:*": ("backbones.catalog:timm_model", "any timm VisionTransformer, such as timm:vit_tiny_patch16_224"),
-        "hf:*": ("backbones.catalog:transformers_model", "a transformers vision tower (ViT, DINOv2) by its hub name"),
+        "minilm": ("backbones.catalog:text_model", "MiniLM sentence encoder, 384 wide, 6 deep; installed with us"),
+        "hf:*": (
+            "backbones.catalog:transformers_model",
+            "a text encoder (BERT, RoBERTa, DistilBERT ...) or vision tower (ViT, DINOv2, CLIP) by its hub name",
+        ),
         "DIR": ("backbones.catalog:transformers_model", "a folder with config.json and model.safetensors"),
     },
 )
@@ -35,14 +39,24 @@ class LoadOptions:
         weights: a local file of weights (.safetensors, or .pth/.bin read with ``weights_only``), None for the usual.
         image_size: side of the input in pixels, None for the model's own.
         preprocessing: ``"direct"`` or ``"crop"``, None for ``"direct"``.
+        pooling: of a text encoder, see ``backbones.text.POOLINGS``, None for what its folder states, else ``"mean"``.
+        max_tokens: of a text, None for what the encoder takes.
     """
 
     weights: Path | None = None
     image_size: int | None = None
     preprocessing: str | None = None
+    pooling: str | None = None
+    max_tokens: int | None = None
 
-    def adjust(self, usual: Preprocessing) -> Preprocessing:
-        """Return ``usual`` with the mode and size of these options."""
+    def adjust(self, usual: Preprocessing, name: str) -> Preprocessing:
+        """Return ``usual`` with the mode and size of these options; raises FrostlineError for options of texts."""
+        for key in ("pooling", "max_tokens"):
+            if getattr(self, key) is not None:
+                raise FrostlineError(
+                    f"{key} = {getattr(self, key)!r} is for text encoders, but backbone {name!r} takes images; leave "
+                    "it out."
+                )
         size = self.image_size or usual.size
         return replace(usual, size=size, mode=self.preprocessing or usual.mode)
 
@@ -107,7 +121,7 @@ def bundled(name: str, options: LoadOptions) -> Backbone:
     usual = Preprocessing(
         config["size"], "direct", 0.875, config["interpolation"], tuple(config["mean"]), tuple(config["std"])
     )
-    return from_timm(module, name, options.adjust(usual), notes)
+    return from_timm(module, name, options.adjust(usual, name), notes)
 
 
 def timm_model(name: str, options: LoadOptions) -> Backbone:
@@ -137,7 +151,7 @@ def timm_model(name: str, options: LoadOptions) -> Backbone:
     usual = Preprocessing(
         data["input_size"][-1], "direct", data["crop_pct"], kernel, tuple(data["mean"]), tuple(data["std"])
     )
-    return from_timm(module, name, options.adjust(usual), notes)
+    return from_timm(module, name, options.adjust(usual, name), notes)
 
 
 def _refuse_unsuited(name: str, model: str, size: int | None) -> None:
@@ -161,18 +175,59 @@ def _refuse_unsuited(name: str, model: str, size: int | None) -> None:
 
 
 def transformers_model(name: str, options: LoadOptions) -> Backbone:
-    """Load ``hf:NAME`` or a folder saved by transformers; only safetensors weights are read."""
+    """Load ``hf:NAME`` or a folder saved by transformers, text or vision; weights are never unpickled."""
+    import transformers
+
+    from backbones.hub import fetch
+    from backbones.text import LAYOUTS
+
+    target = name.removeprefix("hf:")
+    config = fetch(name, lambda: transformers.AutoConfig.from_pretrained(target, trust_remote_code=False), target)
+    kind = getattr(transformers.AutoModel._model_mapping.get(type(config), None), "__name__", "")
+    return text_model(name, options) if kind in LAYOUTS else _vision_model(name, options, config)
+
+
+def text_model(name: str, options: LoadOptions) -> Backbone:
+    """Load a text encoder: ``minilm``, ``hf:NAME`` or a folder with config.json, weights and tokenizer."""
+    from backbones.core.tokens import TextPreprocessing
+    from backbones.lm import folder_of, load_language_model
+    from backbones.text import from_encoder, pooling_of
+
+    if options.weights is not None:
+        raise _no_weights(name, options.weights)
+    if options.image_size is not None:
+        raise FrostlineError(f"image size {options.image_size}: backbone {name!r} takes texts; leave the size out.")
+    instead = (
+        "Without a network pass --backbone a folder with config.json, model.safetensors and tokenizer.json, or minilm"
+    )
+    loaded = load_language_model(name, "encoder", device="cpu", instead=instead)
+    loaded.module.pooler = None  # unused
+    most = loaded.window or options.max_tokens or 512
+    if options.max_tokens is not None and options.max_tokens > most:
+        raise FrostlineError(f"max_tokens = {options.max_tokens}: backbone {name!r} takes at most {most} tokens.")
+    stated, normalised = (None, False) if options.pooling else pooling_of(Path(folder_of(name)))
+    pooling = options.pooling or stated or "mean"
+    notes = loaded.notes if options.pooling or stated else (*loaded.notes, "it states no pooling: the mean is taken")
+    preprocessing = TextPreprocessing(loaded.tokenizer, options.max_tokens or most)
+    return from_encoder(loaded.module, name, preprocessing, pooling=pooling, normalised=normalised, notes=notes)
+
+
+def _no_weights(name: str, weights: Path) -> FrostlineError:
+    return FrostlineError(
+        f"backbone {name!r} takes no separate weights ({weights}); pass the folder that holds config.json and "
+        "model.safetensors as the backbone itself."
+    )
+
+
+def _vision_model(name: str, options: LoadOptions, config: Any) -> Backbone:
     from backbones.core.preprocess import Preprocessing
     from backbones.hub import fetch
     from backbones.vit import from_transformers
 
     if options.weights is not None:
-        raise FrostlineError(
-            f"backbone {name!r} takes no separate weights ({options.weights}); pass the folder that holds config.json "
-            "and model.safetensors as the backbone itself."
-        )
+        raise _no_weights(name, options.weights)
     target = name.removeprefix("hf:")
-    module, info, processor = fetch(name, lambda: _read_pretrained(target), target)
+    module, info, processor = fetch(name, lambda: _read_pretrained(target, config), target)
     if getattr(module, "pooler", None) is not None:
         module.pooler = None  # unused, and random where the checkpoint has none
     lost = sorted(key for key in info["missing_keys"] if not key.startswith("pooler."))
@@ -185,19 +240,22 @@ def transformers_model(name: str, options: LoadOptions) -> Backbone:
     notes = () if processor else ("no preprocessor_config.json: channel mean and std of 0.5 are assumed",)
     mean, std = (tuple(processor.get(key) or (0.5, 0.5, 0.5)) for key in ("image_mean", "image_std"))
     usual = Preprocessing(int(getattr(module.config, "image_size", 224)), "direct", 0.875, "bicubic", mean, std)
-    return from_transformers(module, name, options.adjust(usual), notes)
+    return from_transformers(module, name, options.adjust(usual, name), notes)
 
 
-def _read_pretrained(target: str) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+def _read_pretrained(target: str, config: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """Return a model, what was said while its weights were loaded, and its image settings (empty if it has none)."""
-    from transformers import AutoModel
+    import transformers
     from transformers.image_processing_utils import ImageProcessingMixin
     from transformers.utils import logging
 
+    # Of a model with two towers, such as CLIP, the vision tower alone is wanted.
+    tower = getattr(config, "vision_config", None)
+    kind = transformers.AutoModel._model_mapping[type(tower or config)] if tower else transformers.AutoModel
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        module, info = AutoModel.from_pretrained(target, use_safetensors=True, output_loading_info=True)
+        module, info = kind.from_pretrained(target, use_safetensors=True, output_loading_info=True)
     finally:
         if bars:
             logging.enable_progress_bar()

@@ -1,4 +1,4 @@
-"""Delta: trainable parameters put on sites by four verbs; every change can be undone exactly."""
+"""Delta: trainable parameters put on sites by five verbs; every change can be undone exactly."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from backbones.base import Backbone, Site
 from backbones.core.artifacts import digest_json, digest_tensors
 from backbones.core.errors import FrostlineError
 from backbones.core.settings import Settings
+from backbones.wraps import Rule, Wrap, rule_on, wrap_in
 
 Rewrite = Callable[[Tensor], Tensor]
+Fold = Callable[[dict[str, Tensor]], None]
 
 
 class Delta(nn.Module):
@@ -35,8 +36,20 @@ class Delta(nn.Module):
         object.__setattr__(self, "backbone", backbone)
         self._undo: list[Callable[[], None]] = []
         self._layers: list[int] = []
+        self._folds: list[Fold | None] = []
 
     backbone: Backbone
+
+    def stages(self, experience: int) -> int:
+        """Return in how many stages experience ``experience`` trains this delta; each has all the epochs."""
+        return 1
+
+    def enter(self, experience: int, stage: int) -> None:
+        """Get ready for a stage of training; called before the first as well.
+
+        A delta may exchange its trainable parameters here. Its ``state_dict`` after training must have the shapes that
+        it has after growing, so that a run can be resumed.
+        """
 
     def before(self, site: Site, fn: Rewrite, *, first: bool = False) -> None:
         """Rewrite the hidden states that enter ``site``: fn maps (batch, tokens, width) to the like.
@@ -56,35 +69,52 @@ class Delta(nn.Module):
         handle = self._module(site).register_forward_pre_hook(hook, with_kwargs=True, prepend=first)
         self._note(site, handle.remove)
 
-    def after(self, site: Site, fn: Rewrite) -> None:
-        """Rewrite the hidden states that leave ``site``; of a tuple, its first item."""
+    def after(self, site: Site, fn: Rewrite, *, fold: Fold | None = None) -> None:
+        """Rewrite the hidden states that leave ``site``; of a tuple, its first item.
+
+        Args:
+            site: where.
+            fn: the rewriting.
+            fold: does the same to the frozen weights, see ``merged``; None: this cannot be folded in.
+        """
 
         def hook(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
             return (fn(output[0]), *output[1:]) if isinstance(output, tuple) else fn(output)
 
         handle = self._module(site).register_forward_hook(hook)
-        self._note(site, handle.remove)
+        self._note(site, handle.remove, fold)
 
-    def reparam(self, site: Site, name: str, rule: nn.Module) -> None:
+    def around(self, site: Site, fn: Wrap, *, fold: Fold | None = None) -> None:
+        """Run ``fn(call, *args, **kwargs)`` in place of the forward of ``site``; ``call`` is what was there before.
+
+        Args:
+            site: where.
+            fn: may change what goes in, what comes out, or what surrounds the call; the last attached is outermost.
+            fold: does the same to the frozen weights, see ``merged``; None: this cannot be folded in.
+        """
+        self._note(site, wrap_in(self._module(site), fn), fold)
+
+    def reparam(self, site: Site, name: str, rule: Rule) -> None:
         """Replace the tensor ``name`` of ``site`` by ``rule(frozen tensor)``.
 
-        A delta that is refused here is taken off whole, so that the backbone is left as it was before.
+        Rules on one tensor apply one after the other, as long as none of them replaces the tensor outright
+        (``rule.replaces``). A delta that is refused here is taken off whole, so that the backbone is left as it was.
 
         Raises:
-            FrostlineError: the tensor does not exist or has a rule already (stack the PATs so that one composes both).
+            FrostlineError: the tensor does not exist, or one of two rules on it replaces it.
         """
         module = self._module(site)
-        if parametrize.is_parametrized(module, name):
+        try:
+            undo = rule_on(module, name, rule, site.path)
+        except FrostlineError:
             self.detach()
-            raise FrostlineError(
-                f"{site.path}.{name} already has a rule; two rules on one tensor overlap: put one PAT there, or stack."
-            )
-        if not isinstance(getattr(module, name, None), Tensor):
-            self.detach()
-            raise FrostlineError(f"{site.path} ({type(module).__name__}) has no tensor {name!r} to put a rule on.")
-        order = list(module._parameters)
-        parametrize.register_parametrization(module, name, rule)
-        self._note(site, lambda: _unrule(module, name, order))
+            raise
+        key = f"{site.path}.{name}"
+
+        def fold(state: dict[str, Tensor]) -> None:
+            state[key] = rule(state[key])
+
+        self._note(site, undo, fold)
 
     def swap(self, site: Site, make: Callable[[nn.Module], nn.Module]) -> None:
         """Replace the module of ``site`` by ``make(module)``."""
@@ -98,6 +128,7 @@ class Delta(nn.Module):
         """Undo every change, last first; outputs and weights are again what they were, bit for bit."""
         while self._undo:
             self._undo.pop()()
+        self._folds.clear()
 
     @property
     def attached(self) -> bool:
@@ -114,6 +145,31 @@ class Delta(nn.Module):
         """Number of trainable parameters."""
         return sum(p.numel() for p in self.parameters())
 
+    @property
+    def mergeable(self) -> bool:
+        """Whether every change can be folded into the frozen weights."""
+        return all(fold is not None for fold in self._folds)
+
+    def merged(self) -> dict[str, Tensor]:
+        """Return the weights of the backbone with this delta folded in: every tensor by its own name, detached.
+
+        The plain model with these weights gives the features that the backbone gives with the delta on it.
+
+        Raises:
+            FrostlineError: this delta does more than changing weights.
+        """
+        if not self.mergeable:
+            raise FrostlineError(
+                f"{type(self.settings).__name__} cannot be folded into weights: it changes more than weights. Keep its "
+                "delta beside the backbone, or use a mergeable PAT (cil-run --list pats says which)."
+            )
+        state = self.backbone.frozen_state()
+        with torch.no_grad():
+            for fold in self._folds:
+                assert fold is not None
+                fold(state)
+            return {name: tensor.detach().clone() for name, tensor in state.items()}
+
     def fingerprint(self) -> str:
         """Return the digest of the trained state and of the settings; ``""`` while nothing is changed."""
         if not self.attached:
@@ -124,16 +180,7 @@ class Delta(nn.Module):
     def _module(self, site: Site) -> nn.Module:
         return self.backbone.module.get_submodule(site.path)
 
-    def _note(self, site: Site, undo: Callable[[], None]) -> None:
+    def _note(self, site: Site, undo: Callable[[], None], fold: Fold | None = None) -> None:
         self._undo.append(undo)
-        # A site outside the blocks: the embedding lies below block 0, the final norm above the last block.
-        below = 0 if site.role == "embed" else self.backbone.depth
-        self._layers.append(site.layer if site.layer is not None else below)
-
-
-def _unrule(module: nn.Module, name: str, order: list[str]) -> None:
-    with torch.no_grad():
-        parametrize.remove_parametrizations(module, name, leave_parametrized=False)
-    for key in order:  # torch appends the tensor as the last one; optimizers and files know parameters by their order
-        if key in module._parameters:
-            module._parameters[key] = module._parameters.pop(key)
+        self._folds.append(fold)
+        self._layers.append(self.backbone.bound(site))

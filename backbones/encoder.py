@@ -89,10 +89,16 @@ class Encoder:
 
     def features(self, raw: Sequence[Any]) -> Tensor:
         """Encode raw inputs: float32 on the CPU, shape (len(raw), width)."""
-        return self._chunks(len(raw), lambda a, b: self.backbone.preprocessing(raw[a:b]), self.backbone.features, 1.0)
+        prepare = self.backbone.preprocessing
+        parts = self._chunks(prepare.groups(raw), lambda rows, _: prepare(_of(raw, rows)), self.backbone.features, 1.0)
+        return torch.cat(parts) if parts else torch.empty(0, self.backbone.width)
 
     def activations(self, raw: Sequence[Any], layer: int) -> Tensor:
-        """Return what enters block ``layer``: float32 on the CPU, shape (len(raw), tokens, width)."""
+        """Return what enters block ``layer``, packed: float32 on the CPU, shape (len(raw), tokens, width or more).
+
+        See ``backbones.core.batches.Preprocess`` for what packed means.
+        """
+        prepare = self.backbone.preprocessing
 
         def reach(tokens: Tensor) -> Tensor:
             raise _Reached(tokens)
@@ -101,40 +107,49 @@ class Encoder:
             try:
                 return self.backbone.features(batch)
             except _Reached as reached:
-                return reached.tokens
+                return prepare.pack(batch, reached.tokens)
 
         stop = Delta(self.backbone, Resume())
         stop.before(self.backbone.sites("block", layer)[0], reach, first=True)
+        share = layer / self.backbone.depth
         try:
-            return self._chunks(
-                len(raw), lambda a, b: self.backbone.preprocessing(raw[a:b]), run, layer / self.backbone.depth
-            )
+            parts = self._chunks(prepare.groups(raw), lambda rows, _: prepare(_of(raw, rows)), run, share)
         finally:
             stop.detach()
+        return prepare.join(parts)
 
-    def features_from(self, tokens: Tensor, layer: int) -> Tensor:
-        """Encode stored activations of block ``layer`` (see ``activations``): float32, shape (len(tokens), width)."""
+    def features_from(self, packed: Tensor, layer: int) -> Tensor:
+        """Encode stored activations of block ``layer`` (see ``activations``): float32, shape (len(packed), width)."""
+        prepare = self.backbone.preprocessing
         share = 1.0 - layer / self.backbone.depth
         with entering(self.backbone, layer) as enter:
-            return self._chunks(len(tokens), lambda a, b: tokens[a:b], enter, share)
+            parts = self._chunks(
+                prepare.groups_of(packed), lambda rows, group: prepare.cut(packed[rows], group), enter, share
+            )
+        return torch.cat(parts) if parts else torch.empty(0, self.backbone.width)
 
     def _chunks(
-        self, count: int, batch: Callable[[int, int], Tensor], run: Callable[[Tensor], Tensor], share: float
-    ) -> Tensor:
-        parts: list[Tensor] = []
-        start = 0
-        while start < count:
-            stop = min(start + self.chunk, count)
-            try:
-                parts.append(self._run(batch(start, stop), run))
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or self.chunk == 1:
-                    raise
-                self._halve()
-                return self._chunks(count, batch, run, share)  # all again: one chunk size, one set of bits
-            self.forwards += share * (stop - start)
-            start = stop
-        return torch.cat(parts) if parts else torch.empty(0, self.backbone.width)
+        self,
+        groups: Sequence[int],
+        batch: Callable[[list[int], int], Tensor],
+        run: Callable[[Tensor], Tensor],
+        share: float,
+    ) -> list[Tensor]:
+        """Run chunks of equal shape; returns one row (1, ...) for each input, in their order."""
+        found: dict[int, Tensor] = {}
+        for group, rows in by_group(groups):
+            for start in range(0, len(rows), self.chunk):
+                part = rows[start : start + self.chunk]
+                try:
+                    out = self._run(batch(part, group), run)
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error) or self.chunk == 1:
+                        raise
+                    self._halve()
+                    return self._chunks(groups, batch, run, share)  # all again: one chunk size, one set of bits
+                found |= {row: out[i : i + 1] for i, row in enumerate(part)}
+                self.forwards += share * len(part)
+        return [found[row] for row in range(len(groups))]
 
     def _run(self, batch: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
         short = self.chunk - len(batch)
@@ -149,6 +164,18 @@ class Encoder:
     def _halve(self) -> None:
         self.chunk = max(1, self.chunk // 2)
         self.notes.append(f"out of memory: the chunk was halved to {self.chunk} samples")
+
+
+def by_group(groups: Sequence[int]) -> list[tuple[int, list[int]]]:
+    """Return (group, its rows in order) by ascending group."""
+    found: dict[int, list[int]] = {}
+    for row, group in enumerate(groups):
+        found.setdefault(group, []).append(row)
+    return sorted(found.items())
+
+
+def _of(raw: Sequence[Any], rows: list[int]) -> list[Any]:
+    return [raw[row] for row in rows]
 
 
 def usual_chunk(backbone: Backbone) -> int:
@@ -167,7 +194,7 @@ def entering(backbone: Backbone, layer: int) -> Iterator[Callable[[Tensor], Tens
     """Enter a backbone at block ``layer`` for a while.
 
     Yields:
-        A function from the tokens that enter that block, (batch, tokens, width), to features, (batch, width); with
+        A function from packed activations of that block (see ``Encoder.activations``) to features, (batch, width); with
         gradients if enabled. The blocks below do not run; the delta on the blocks above does.
     """
     held: list[Tensor] = []
@@ -175,13 +202,12 @@ def entering(backbone: Backbone, layer: int) -> Iterator[Callable[[Tensor], Tens
     for below in range(layer):
         bypass.swap(backbone.sites("block", below)[0], lambda _block: _Skip())
     bypass.before(backbone.sites("block", layer)[0], lambda _tokens: held[-1], first=True)
-    size = backbone.preprocessing.size
 
-    def enter(tokens: Tensor) -> Tensor:
+    def enter(packed: Tensor) -> Tensor:
+        batch, tokens = backbone.preprocessing.unpack(packed)
         held.append(tokens)
-        blank = torch.zeros(1, 3, size, size, device=tokens.device)
         try:
-            return backbone.features(blank)
+            return backbone.features(batch)
         finally:
             held.pop()
 

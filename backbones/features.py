@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
 from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as dump_tensors
 from torch import Tensor
@@ -22,6 +20,7 @@ from backbones.core.artifacts import write_bytes
 from backbones.core.places import cache_folder
 from backbones.core.samples import Progress, Samples, silent
 from backbones.encoder import Encoder
+from backbones.stored import Activations, Rows, parts
 
 SHARD_BYTES = 32 * 2**20
 SHARD_SECONDS = 20.0  # what a killed run can lose at most, beside the chunk under way
@@ -80,7 +79,7 @@ class FeatureStore:
                 return encoder.features_from(below[indices], first)
             return encoder.features([samples[i] for i in indices])
 
-        self._fill(encoder, None, table, digests, missing, compute, progress, phase)
+        self._fill(encoder, None, table, samples, missing, compute, progress, phase)
         if encoder.chunk != chunk:  # memory ran out on the way: what is stored has the bits of another chunk size
             return self._features(encoder, samples, progress, phase, first)
         places = [table.rows[d] for d in digests]
@@ -112,13 +111,13 @@ class FeatureStore:
             encoder,
             layer,
             table,
-            digests,
+            samples,
             missing,
             lambda indices: encoder.activations([samples[i] for i in indices], layer),
             progress,
             phase,
         )
-        return Activations(table.shards, [table.rows[d] for d in digests])
+        return Activations(table.shards, [table.rows[d] for d in digests], encoder.backbone.preprocessing.join)
 
     def stored(self, encoder: Encoder, samples: Samples, layer: int) -> Activations | None:
         """Return activations of block ``layer`` if all are stored already, else None; computes nothing."""
@@ -128,7 +127,7 @@ class FeatureStore:
         digests = _rows(samples)
         if any(d not in table.rows for d in digests):
             return None
-        return Activations(table.shards, [table.rows[d] for d in digests])
+        return Activations(table.shards, [table.rows[d] for d in digests], encoder.backbone.preprocessing.join)
 
     def missing(self, encoder: Encoder, samples: Samples) -> int:
         """Return how many different samples would have to be encoded."""
@@ -149,13 +148,14 @@ class FeatureStore:
         encoder: Encoder,
         layer: int | None,
         table: _Table,
-        digests: list[bytes],
+        samples: Samples,
         missing: list[int],
         compute: Callable[[Sequence[int]], Tensor],
         progress: Progress,
         phase: str,
     ) -> None:
-        key, chunk = encoder.key(layer), encoder.chunk
+        key, chunk, digests = encoder.key(layer), encoder.chunk, _rows(samples)
+        groups = encoder.backbone.preprocessing.groups(Rows(samples, missing))
         pending: list[Tensor] = []
         waiting: list[bytes] = []
         began = time.monotonic()
@@ -167,9 +167,13 @@ class FeatureStore:
             waiting.clear()
 
         try:
-            for done, part in _parts(missing, chunk):
+            group = None
+            for done, kind, part in parts(missing, groups, chunk):
                 if not done:
                     progress(phase, 0, len(missing))
+                if layer is not None and kind != group:
+                    keep()  # the rows of a shard have one shape
+                group = kind
                 rows = compute(part)
                 if encoder.chunk != chunk:
                     break
@@ -234,42 +238,10 @@ class FeatureStore:
             table.rows[names[16 * i : 16 * i + 16]] = (place, number if in_memory else i)
 
 
-class Activations:
-    """Stored activations of some samples, read from disk row by row.
-
-    Args:
-        shards: files of rows.
-        places: for each sample, (number of its shard, row in it).
-    """
-
-    def __init__(self, shards: list[Path], places: list[tuple[int, int]]) -> None:
-        self._shards = shards
-        self._places = places
-        self._open: dict[int, Any] = {}
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getitem__(self, indices: Sequence[int]) -> Tensor:
-        """Return float32 of shape (len(indices), tokens, width)."""
-        return torch.cat([self._row(*self._places[i]) for i in indices])
-
-    def _row(self, shard: int, row: int) -> Tensor:
-        if shard not in self._open:
-            self._open[shard] = safe_open(str(self._shards[shard]), framework="pt").get_slice("rows")
-        tensor: Tensor = self._open[shard][row : row + 1]
-        return tensor
-
-
 def _rows(samples: Samples) -> list[bytes]:
     digests: NDArray[np.uint8] = np.ascontiguousarray(samples.digests())
     packed = digests.tobytes()
     return [packed[16 * i : 16 * i + 16] for i in range(len(digests))]
-
-
-def _parts(indices: list[int], size: int) -> Iterator[tuple[int, list[int]]]:
-    for start in range(0, len(indices), size):
-        yield start, indices[start : start + size]
 
 
 def store_folder() -> Path:

@@ -104,6 +104,7 @@ def load_language_model(
     device: str = "auto",
     precision: str = "auto",
     allow_missing_head: bool = False,
+    instead: str = INSTEAD,
 ) -> LanguageModel:
     """Load a language model and its tokenizer.
 
@@ -117,6 +118,7 @@ def load_language_model(
         precision: ``"fp32"``, ``"bf16"`` (where the device multiplies it natively) or ``"auto"``, which is fp32.
         allow_missing_head: let a head that the weights lack be random (the same at every load), with a note; for
             trials without meaning.
+        instead: what the message says to pass when nothing can be downloaded.
 
     Raises:
         FrostlineError: unknown name, kind, device or precision; no tokenizer, no mask token, weights that do not fit,
@@ -129,7 +131,7 @@ def load_language_model(
     target = folder_of(name)
     with _isolated():
         lead = "" if Path(target).is_dir() else "There is no such folder either. "
-        module, info, tokenizer = fetch(name, lambda: _read(name, target, kind), target, lead + INSTEAD)
+        module, info, tokenizer = fetch(name, lambda: _read(name, target, kind), target, lead + instead)
     notes = _check_weights(name, kind, module, info, allow_missing_head)
     _check_tokenizer(name, kind, tokenizer, module)
     module = module.to(device=place, dtype=dtype).eval().requires_grad_(False)

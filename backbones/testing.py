@@ -4,76 +4,42 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from backbones.base import ROLES, Backbone
 from backbones.core.artifacts import digest_tensors
-from backbones.core.preprocess import Preprocessing
 from backbones.core.seed import numpy_generator, torch_generator
 from backbones.core.settings import Settings
 from backbones.delta import Delta
 from backbones.encoder import Encoder, entering
 from backbones.pat.base import Pat
-from backbones.vit import from_timm, from_transformers
+from backbones.testing_models import (
+    image_batch,
+    raw_batch,
+    text_batch,
+    tiny_bert,
+    tiny_clip,
+    tiny_distilbert,
+    tiny_roberta,
+    tiny_transformers_vit,
+    tiny_vit,
+)
 
-
-def tiny_vit(*, registers: int = 0, average: bool = False, depth: int = 3, seed: int = 0) -> Backbone:
-    """Return a random timm ViT: 16 px, patch 4, 24 wide.
-
-    Args:
-        registers: register tokens after the class token.
-        average: average pooling instead of the class token.
-        depth: number of blocks.
-        seed: of its weights.
-    """
-    from timm.models.vision_transformer import VisionTransformer
-
-    module = VisionTransformer(
-        img_size=16,
-        patch_size=4,
-        embed_dim=24,
-        depth=depth,
-        num_heads=2,
-        num_classes=0,
-        reg_tokens=registers,
-        global_pool="avg" if average else "token",
-        fc_norm=False,
-    )
-    _randomise(module, seed)
-    return from_timm(module, "tiny-vit", Preprocessing(16))
-
-
-def tiny_transformers_vit(*, depth: int = 3, seed: int = 0) -> Backbone:
-    """Return a random transformers ViT: 16 px, patch 4, 24 wide."""
-    from transformers import ViTConfig, ViTModel
-
-    config = ViTConfig(
-        hidden_size=24,
-        num_hidden_layers=depth,
-        num_attention_heads=2,
-        intermediate_size=48,
-        image_size=16,
-        patch_size=4,
-    )
-    module = ViTModel(config, add_pooling_layer=False)
-    _randomise(module, seed)
-    return from_transformers(module, "tiny-hf-vit", Preprocessing(16))
-
-
-def _randomise(module: torch.nn.Module, seed: int) -> None:
-    generator = torch_generator(seed, "tiny")
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.normal_(0.0, 0.2, generator=generator)
-
-
-def image_batch(backbone: Backbone, count: int = 5, seed: int = 0) -> list[np.ndarray[Any, np.dtype[np.uint8]]]:
-    """Return random raw images of several sizes, uint8 of shape (height, width, 3)."""
-    generator = numpy_generator(seed, "images")
-    sides = [(8 + 4 * (i % 3), 8 + 4 * (i % 2)) for i in range(count)]
-    return [generator.integers(0, 256, (*side, 3), dtype=np.uint8) for side in sides]
+__all__ = [
+    "check_backbone",
+    "check_batch_invariance",
+    "check_pat",
+    "image_batch",
+    "raw_batch",
+    "text_batch",
+    "tiny_bert",
+    "tiny_clip",
+    "tiny_distilbert",
+    "tiny_roberta",
+    "tiny_transformers_vit",
+    "tiny_vit",
+]
 
 
 def check_backbone(backbone: Backbone, raw: list[Any]) -> None:

@@ -22,13 +22,17 @@ class Layout:
         embed: path of the patch embedding.
         blocks: path of the list of blocks.
         inner: role -> paths relative to a block.
-        final: path of the last norm.
+        final: path of the last norm, None where there is none above the blocks.
+        first: path of the norm between embedding and blocks, None where there is none.
+        pooled: whether the model itself applies the last norm, to the class token alone.
     """
 
     embed: str
     blocks: str
     inner: dict[str, tuple[str, ...]]
-    final: str
+    final: str | None = None
+    first: str | None = None
+    pooled: bool = False
 
 
 TIMM = Layout(
@@ -63,7 +67,23 @@ HF_DINOV2 = Layout(
     inner={"norm": ("norm1", "norm2"), **_HF_ATTENTION},
     final="layernorm",
 )
+HF_CLIP = Layout(
+    embed="embeddings",
+    first="pre_layrnorm",
+    blocks="encoder.layers",
+    inner={
+        "norm": ("layer_norm1", "layer_norm2"),
+        "attn": ("self_attn",),
+        "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+        "proj": ("self_attn.out_proj",),
+        "fc1": ("mlp.fc1",),
+        "fc2": ("mlp.fc2",),
+    },
+    final="post_layernorm",
+    pooled=True,
+)
 LAYOUTS = {
+    "CLIPVisionModel": HF_CLIP,
     "VisionTransformer": TIMM,
     "ViTModel": HF_VIT,
     "Dinov2Model": HF_DINOV2,
@@ -74,12 +94,14 @@ LAYOUTS = {
 def find_sites(module: nn.Module, layout: Layout) -> tuple[Site, ...]:
     """List the sites of ``module`` in order of execution; roles whose modules are absent are left out."""
     sites = [Site("embed", None, layout.embed)]
+    if layout.first is not None and _there(module, layout.first):
+        sites.append(Site("norm", None, layout.first))
     for layer in range(len(module.get_submodule(layout.blocks))):  # type: ignore[arg-type]
         root = f"{layout.blocks}.{layer}"
         sites.append(Site("block", layer, root))
         for role, paths in layout.inner.items():
             sites += [Site(role, layer, f"{root}.{path}") for path in paths if _there(module, f"{root}.{path}")]
-    if _there(module, layout.final):
+    if layout.final is not None and _there(module, layout.final):
         sites.append(Site("norm", None, layout.final))
     return tuple(sites)
 
@@ -142,7 +164,7 @@ def _read_timm(module: Any, batch: Tensor) -> Tensor:
 
 
 def from_transformers(module: Any, name: str, preprocessing: Preprocessing, notes: tuple[str, ...] = ()) -> Backbone:
-    """View a transformers vision tower (ViT, DINOv2) as a Backbone; the feature is the class token's last state."""
+    """View a transformers vision tower (ViT, DINOv2, CLIP) as a Backbone; its feature is the class token's state."""
     layout = layout_of(module, name)
     config = module.config
     check_size(name, preprocessing.size, int(config.patch_size))
@@ -162,11 +184,13 @@ def from_transformers(module: Any, name: str, preprocessing: Preprocessing, note
         prefix_tokens=prefix,
         patch=int(config.patch_size),
         preprocessing=preprocessing,
-        read=partial(_read_transformers, interpolate_pos_encoding=True) if told else _read_transformers,
+        read=partial(_read_transformers, pooled=layout.pooled, told=told),
         notes=notes,
     )
 
 
-def _read_transformers(module: Any, batch: Tensor, **options: bool) -> Tensor:
-    features: Tensor = module(pixel_values=batch, **options).last_hidden_state[:, 0]
+def _read_transformers(module: Any, batch: Tensor, *, pooled: bool, told: bool) -> Tensor:
+    options = {"interpolate_pos_encoding": True} if told else {}
+    found = module(pixel_values=batch, **options)
+    features: Tensor = found.pooler_output if pooled else found.last_hidden_state[:, 0]
     return features

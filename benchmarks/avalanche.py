@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from benchmarks.types import Stream, Subset
 
-__all__ = ["to_avalanche", "to_tensor"]
+__all__ = ["TextBatch", "to_avalanche", "to_tensor"]
 
 
 def to_tensor(raw: Any) -> Any:
@@ -19,6 +20,23 @@ def to_tensor(raw: Any) -> Any:
     if isinstance(raw, np.ndarray):
         return torch.from_numpy(raw.transpose(2, 0, 1).astype(np.float32)).div_(255)
     return raw
+
+
+class TextBatch(list[str]):
+    """A batch of texts that lets itself be sent to a device, as Avalanche's strategies do with every part of a batch.
+
+    Texts stay where they are: what makes tensors of them knows the device of its weights.
+    """
+
+    def to(self, *_: object, **__: object) -> TextBatch:
+        """Return the batch itself."""
+        return self
+
+
+def _collate(rows: list[Any]) -> list[Any]:
+    """Collate as torch does, but make texts a batch that can be sent to a device."""
+    parts: list[Any] = default_collate(rows)
+    return [TextBatch(part) if isinstance(part, tuple | list) and isinstance(part[0], str) else part for part in parts]
 
 
 class _Pairs(torch.utils.data.Dataset[tuple[Any, int]]):
@@ -41,7 +59,8 @@ def to_avalanche(stream: Stream, transform: Callable[[Any], Tensor | Any] = to_t
 
     Args:
         stream: any stream.
-        transform: maps a raw input to what the model takes; by default images become float32 tensors in 0..1.
+        transform: maps a raw input to what the model takes; by default images become float32 tensors in 0..1, and
+            texts stay strings, which come in batches of the type ``TextBatch``.
 
     Returns:
         An Avalanche ``CLScenario`` (Carta et al., Avalanche, JMLR 2023) with ``train_stream`` and ``test_stream``. All
@@ -55,7 +74,7 @@ def to_avalanche(stream: Stream, transform: Callable[[Any], Tensor | Any] = to_t
         pairs = _Pairs(samples, transform)
         tasks = DataAttribute(ConstantSequence(0, len(pairs)), "targets_task_labels", use_in_getitem=True)
         targets = DataAttribute(pairs.targets, "targets")
-        return TaskAwareSupervisedClassificationDataset([pairs], data_attributes=[targets, tasks])
+        return TaskAwareSupervisedClassificationDataset([pairs], data_attributes=[targets, tasks], collate_fn=_collate)
 
     scenario = benchmark_from_datasets(
         train=[part(experience.train) for experience in stream.experiences],

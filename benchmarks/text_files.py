@@ -182,7 +182,8 @@ def _widened(job: _Job, row: list[str], width: int, line: int, delimiter: str) -
 
 def _json_lines(job: _Job) -> dict[str, Rows]:
     with lines_of(job.path, job.packing, job.progress) as lines:
-        items = ((n, _parsed(line, job.path, n)) for n, line in enumerate(lines, start=1) if line.strip())
+        numbered = ((number, line.rstrip("\r\n")) for number, line in enumerate(lines, start=1))
+        items = ((number, _parsed(line, job.path, number)) for number, line in numbered if line.strip())
         return _collect(job, items, str(job.path), "line")
 
 

@@ -81,7 +81,7 @@ def read_artefact(run: Path, seed: int | None = None, device: str | None = None)
     Raises:
         FrostlineError: no artefact there, or the backbone is another one now (fingerprints shown).
     """
-    from backbones.pat import PATS
+    from backbones.pat.stack import make_pat
     from continual.heads import HEADS
     from continual.plan import load_for, resolve
 
@@ -100,7 +100,7 @@ def read_artefact(run: Path, seed: int | None = None, device: str | None = None)
             f"the backbone {settings.backbone!r} is not the one of this run: fingerprint "
             f"{backbone.fingerprint()[:12]} now, {facts['backbone_fingerprint'][:12]} then. Restore its weights."
         )
-    delta = PATS.load(settings.pat).parse(settings.pat_settings, "PAT").grow(backbone, derive(facts["seed"], "pat"))
+    delta = make_pat(settings.pat, settings.pat_settings).grow(backbone, derive(facts["seed"], "pat"))
     delta.load_state_dict(load_tensors(folder / DELTA)[0])
     head = HEADS.load(settings.head).parse(settings.head_settings, "head").build(derive(facts["seed"], "head"))
     head.load_state(load_tensors(folder / HEAD)[0])

@@ -42,8 +42,13 @@ def run(
     backbone: Annotated[str | None, _option("frozen transformer, see --list backbones", MODEL)] = None,
     weights: Annotated[str | None, _option("local weights of the backbone (.safetensors)", MODEL)] = None,
     image_size: Annotated[int | None, _option("side of the input in pixels", MODEL)] = None,
-    preprocessing: Annotated[str | None, _option("direct or crop", MODEL)] = None,
-    pat: Annotated[str | None, _option("what is tuned on the backbone, see --list pats", MODEL)] = None,
+    preprocessing: Annotated[str | None, _option("of images: direct or crop", MODEL)] = None,
+    pooling: Annotated[str | None, _option("of a text encoder: mean or cls", MODEL)] = None,
+    max_tokens: Annotated[int | None, _option("longest text, in tokens", MODEL)] = None,
+    pat: Annotated[
+        str | None, _option("what is tuned on the backbone, see --list pats; a+b+c for several", MODEL)
+    ] = None,
+    pat_layers: Annotated[str | None, _option("layers that it may touch, such as 6-11", MODEL)] = None,
     pat_set: Annotated[
         list[str] | None, _option("a setting of the PAT, key=value; repeatable", MODEL, "--pat-set")
     ] = None,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -24,7 +25,7 @@ from benchmarks.types import Experience, Stream
 from continual.drift import compensation
 from continual.heads.base import Head
 from continual.settings import Tuning
-from continual.training import Saver, images_of, tune
+from continual.training import Fetch, Forward, Saver, Tuned, batches_of, tune
 
 Ints = NDArray[np.int64]
 HEAD = "head"
@@ -173,7 +174,7 @@ class Engine:
             dict(self._seconds),
             self.encoder.forwards - forwards + extra,
             losses,
-            notes + self.encoder.notes[began:] + self.store.notes[noted:],
+            notes + self.encoder.notes[began:] + self.store.notes[noted:] + self.backbone.preprocessing.remarks(),
         )
         if self._keeper is not None:
             self._keeper.keep(self, step)
@@ -188,23 +189,26 @@ class Engine:
         old = self._encode(experience.train, "old features", experience.index) if experience.index else None
         labels = torch.from_numpy(experience.train.labels)
         layer = self.delta.first_layer
-        told = self._told("tuning", experience.index)
-        seed = derive(self.seed, "tune", experience.index)
+        train = partial(self._train, labels, experience.index, saver, self._told("tuning", experience.index))
         if self.activations and 0 < layer < self.backbone.depth:
             self._activate(stream, layer)
         with self._timed("tuning"):
             if self.activations and 0 < layer < self.backbone.depth:
                 stored = self.store.activations(self.encoder, experience.train, layer)
                 with entering(self.backbone, layer) as enter:
-                    tuned = tune(
-                        self.encoder, stored.__getitem__, enter, labels, self.tuning, seed, saver=saver, progress=told
-                    )
+                    tuned = train(stored.__getitem__, enter)
                 tuned.forwards *= 1 - layer / self.backbone.depth
             else:
-                fetch = images_of(self.encoder, experience.train)
-                forward = self.backbone.features
-                tuned = tune(self.encoder, fetch, forward, labels, self.tuning, seed, saver=saver, progress=told)
+                tuned = train(batches_of(self.encoder, experience.train), self.backbone.features)
         return (tuned.forwards, tuned.losses, tuned.notes), old
+
+    def _train(
+        self, labels: Tensor, index: int, saver: Saver | None, told: Progress, fetch: Fetch, forward: Forward
+    ) -> Tuned:
+        seed = derive(self.seed, "tune", index)
+        return tune(
+            self.encoder, fetch, forward, labels, self.tuning, seed, experience=index, saver=saver, progress=told
+        )
 
     def _activate(self, stream: Stream, layer: int) -> None:
         with self._timed("activations"):

@@ -13,11 +13,13 @@ import torch
 from backbones.base import Backbone
 from backbones.catalog import LoadOptions, load_backbone
 from backbones.core.artifacts import digest_json
+from backbones.core.errors import FrostlineError
 from backbones.core.launch import pick_device
 from backbones.core.samples import Progress, silent
 from backbones.encoder import Encoder
-from backbones.pat import PATS
 from backbones.pat.base import Pat
+from backbones.pat.sites import UnfitError, fitting
+from backbones.pat.stack import make_pat, pat_values
 from benchmarks.catalog import BENCHMARKS
 from benchmarks.streams import make_stream
 from benchmarks.types import Dataset, Stream
@@ -81,12 +83,12 @@ def resolve(settings: RunSettings) -> tuple[RunSettings, Pat, HeadSettings]:
         FrostlineError: an unknown benchmark, PAT, head or key (nearest names offered), a value out of range.
     """
     benchmark = BENCHMARKS.load(settings.benchmark)
-    pat = PATS.load(settings.pat).parse(meant(settings.pat_settings), f"PAT {settings.pat!r}")
+    pat = make_pat(settings.pat, meant(settings.pat_settings), settings.pat_layers)
     head = HEADS.load(settings.head).parse(meant(settings.head_settings), f"head {settings.head!r}")
     backbone = settings.backbone or getattr(benchmark, "backbone", BACKBONE)
     filled = {
         "backbone": backbone,
-        "pat_settings": pat.model_dump(mode="json"),
+        "pat_settings": pat_values(pat),
         "head_settings": head.model_dump(mode="json"),
     }
     return settings.model_copy(update=filled), pat, head
@@ -95,7 +97,7 @@ def resolve(settings: RunSettings) -> tuple[RunSettings, Pat, HeadSettings]:
 def load_for(settings: RunSettings) -> Backbone:
     """Load the backbone of some settings onto its device."""
     weights = Path(settings.weights).expanduser() if settings.weights else None
-    options = LoadOptions(weights, settings.image_size, settings.preprocessing)
+    options = LoadOptions(weights, settings.image_size, settings.preprocessing, settings.pooling, settings.max_tokens)
     device = pick_device(settings.device)
     return load_backbone(settings.backbone or BACKBONE, options).to(device)
 
@@ -112,14 +114,28 @@ def prepare(settings: RunSettings, progress: Progress = silent) -> Plan:
     """
     resolved, pat, head = resolve(settings)
     backbone = load_for(resolved)
-    pat.parameter_count(backbone)  # refuses settings that do not fit this backbone before any data is read
+    _check_fit(pat, backbone)
     benchmark = BENCHMARKS.load(resolved.benchmark)
     dataset = benchmark.load(data_root=resolved.data_root, download=resolved.download, progress=progress)
+    if dataset.train.modality != backbone.modality:
+        raise FrostlineError(
+            f"benchmark {resolved.benchmark!r} is of {dataset.train.modality}s, but backbone {resolved.backbone!r} "
+            f"takes {backbone.modality}s; choose another backbone, such as "
+            f"{'minilm' if dataset.train.modality == 'text' else 'bundled:vit-micro'}."
+        )
     reference = HEADS.load(REFERENCE).parse({}, f"head {REFERENCE!r}")
     wanted = resolved.reference and reference != head
     plan = Plan(resolved, dataset, backbone, pat, head, {"NCM": reference} if wanted else {})
     plan.stream(resolved.seeds[0])  # refuses sizes and shots that do not fit the data before a run folder is made
     return plan
+
+
+def _check_fit(pat: Pat, backbone: Backbone) -> None:
+    """Refuse settings that do not fit this backbone before any data is read, and say which PATs do."""
+    try:
+        pat.parameter_count(backbone)
+    except UnfitError as error:
+        raise FrostlineError(f"{error} PATs that fit this backbone: {', '.join(fitting(backbone))}.") from error
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,11 @@ class RunSettings(Settings):
         backbone: name or folder, None for the benchmark's, see ``cil-run --list backbones``.
         weights: file of weights for the backbone, None for its usual ones.
         image_size: side of the input in pixels, None for the backbone's own.
-        preprocessing: ``direct`` or ``crop``.
-        pat: registered name; pat_settings: its settings.
+        preprocessing: of images, ``direct`` or ``crop``; None for ``direct``.
+        pooling: of a text encoder, ``mean`` or ``cls``; None for what its folder states, else ``mean``.
+        max_tokens: of a text, None for what the encoder takes.
+        pat: registered name, or several joined by ``+``; pat_settings: its settings, of a stack by member.
+        pat_layers: layers that it may touch, such as ``6-11``, for every member that can be told; None for its own.
         pat_schedule: train the delta on the ``first`` experience only, or on ``every`` one.
         activations: keep what enters the lowest block that the PAT touches, on disk, so that the blocks below run once.
         tuning: how the delta is trained.
@@ -74,9 +77,12 @@ class RunSettings(Settings):
     backbone: str | None = None
     weights: str | None = None
     image_size: int | None = Field(default=None, ge=8, le=2048)
-    preprocessing: Literal["direct", "crop"] = "direct"
+    preprocessing: Literal["direct", "crop"] | None = None
+    pooling: str | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
     pat: str = "frozen"
     pat_settings: dict[str, Any] = Field(default_factory=dict)
+    pat_layers: str | None = None
     pat_schedule: Literal["first", "every"] = "first"
     activations: bool = False
     tuning: Tuning = Field(default_factory=Tuning)
@@ -127,7 +133,13 @@ def _spelt(value: Any) -> Any:
 
 def meant(values: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a PAT or head with every ``"null"`` read as None."""
-    return {key: None if value == "null" else value for key, value in values.items()}
+    return {key: _read_null(value) for key, value in values.items()}
+
+
+def _read_null(value: Any) -> Any:
+    if isinstance(value, dict):
+        return meant(value)
+    return None if value == "null" else value
 
 
 def read_settings(path: Path) -> RunSettings:

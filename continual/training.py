@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -130,6 +131,7 @@ def tune(
     tuning: Tuning,
     seed: int,
     *,
+    experience: int = 0,
     saver: Saver | None = None,
     progress: Progress = silent,
     phase: str = "tuning",
@@ -143,6 +145,7 @@ def tune(
         labels: int64, shape (n,).
         tuning: epochs, rates, batch size.
         seed: of the order, the classifier, the flips and the dropout.
+        experience: index of the experience; a delta may train in several stages, see ``Delta.stages``.
         saver: keeps the state after each epoch and gives it back.
         progress: told of every optimizer step.
         phase: what to call the work.
@@ -150,26 +153,39 @@ def tune(
     Raises:
         FrostlineError: the loss became NaN or infinite; epoch and step are named.
     """
+    assert encoder.delta is not None
+    delta, epochs = encoder.delta, tuning.epochs
     _, targets = torch.unique(labels, return_inverse=True)
-    trainer = _Trainer(encoder, targets, tuning, seed)
-    first, losses = 0, []
+    stages = delta.stages(experience)
     kept = saver.load() if saver is not None else None
-    if kept is not None:
-        first = kept[0]
-        losses = kept[1].pop("losses").tolist()
-        trainer.load(kept[1])
-    total = trainer.steps_per_epoch * tuning.epochs
-    progress(phase, first * trainer.steps_per_epoch, total)
-    trainer.delta.train()
+    first = kept[0] if kept is not None else 0
+    losses: list[float] = kept[1].pop("losses").tolist() if kept is not None else []
+    total = math.ceil(len(targets) / tuning.batch) * epochs * stages
+    notes: list[str] = []
+    delta.train()
     try:
-        for epoch in range(first, tuning.epochs):
-            losses.append(_epoch(trainer, epoch, fetch, forward, lambda done: progress(phase, done, total)))
-            if saver is not None:
-                saver.save(epoch + 1, {**trainer.state(), "losses": torch.tensor(losses, dtype=torch.float64)})
+        for stage in range(min(first // epochs, stages - 1), stages):
+            delta.enter(experience, stage)
+            trainer = _Trainer(encoder, targets, tuning, derive(seed, "stage", stage) if stage else seed)
+            if kept is not None and stage == min(first // epochs, stages - 1):
+                trainer.load(kept[1])
+            start = stage * trainer.steps_per_epoch * epochs
+            told = partial(_tell, progress, phase, start, total)
+            told(max(0, first - stage * epochs) * trainer.steps_per_epoch)
+            for epoch in range(max(0, first - stage * epochs), epochs):
+                losses.append(_epoch(trainer, epoch, fetch, forward, told))
+                if saver is not None:
+                    state = {**trainer.state(), "losses": torch.tensor(losses, dtype=torch.float64)}
+                    saver.save(stage * epochs + epoch + 1, state)
+            notes += trainer.notes
     finally:
-        trainer.delta.eval()
-        trainer.delta.zero_grad(set_to_none=True)
-    return Tuned(losses, float(len(labels) * (tuning.epochs - first)), trainer.notes)
+        delta.eval()
+        delta.zero_grad(set_to_none=True)
+    return Tuned(losses, float(len(labels) * (stages * epochs - first)), notes)
+
+
+def _tell(progress: Progress, phase: str, start: int, total: int, done: int) -> None:
+    progress(phase, start + done, total)
 
 
 def _epoch(trainer: _Trainer, epoch: int, fetch: Fetch, forward: Forward, told: Callable[[int], None]) -> float:
@@ -193,6 +209,6 @@ def _epoch(trainer: _Trainer, epoch: int, fetch: Fetch, forward: Forward, told: 
     return total / count
 
 
-def images_of(encoder: Encoder, samples: Samples) -> Fetch:
+def batches_of(encoder: Encoder, samples: Samples) -> Fetch:
     """Return the fetch that preprocesses raw inputs."""
     return lambda rows: encoder.backbone.preprocessing([samples[i] for i in rows])

@@ -69,6 +69,11 @@ class Preprocessing:
         Raises:
             FrostlineError: an array of another type or shape.
         """
+        if any(isinstance(image, str) for image in images):
+            raise FrostlineError(
+                "a vision backbone met a text as input; it takes images. For texts choose a text backbone, such as "
+                "minilm."
+            )
         shapes = {_shape(image) for image in images}
         if len(shapes) == 1:
             pixels = self._resize(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2))
@@ -80,6 +85,34 @@ class Preprocessing:
         mean, std = (torch.tensor(row).view(1, 3, 1, 1) * 255 for row in (self.mean, self.std))
         # Contiguous: a convolution of another memory layout sums in another order, and bits must not depend on that.
         return ((pixels.float() - mean) / std).contiguous()
+
+    def groups(self, raw: Sequence[NDArray[np.uint8]]) -> list[int]:
+        """Return 0 for every image: all batches have one shape."""
+        return [0] * len(raw)
+
+    def pack(self, batch: Tensor, tokens: Tensor) -> Tensor:
+        """Return ``tokens``: nothing of an image is needed above the block that they enter."""
+        return tokens
+
+    def unpack(self, packed: Tensor) -> tuple[Tensor, Tensor]:
+        """Return one blank image and the hidden states."""
+        return packed.new_zeros(1, 3, self.size, self.size), packed
+
+    def groups_of(self, packed: Tensor) -> list[int]:
+        """Return 0 for every row."""
+        return [0] * len(packed)
+
+    def cut(self, packed: Tensor, group: int) -> Tensor:
+        """Return ``packed``."""
+        return packed
+
+    def join(self, parts: Sequence[Tensor]) -> Tensor:
+        """Stack packed rows."""
+        return torch.cat(list(parts))
+
+    def remarks(self) -> list[str]:
+        """Return nothing."""
+        return []
 
     def _resize(self, pixels: Tensor) -> Tensor:
         height, width = pixels.shape[-2:]

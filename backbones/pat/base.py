@@ -13,9 +13,13 @@ class Pat(Protocol):
 
     Attributes:
         starts_as_identity: whether features are unchanged until training starts.
+        mergeable: whether the trained delta can be folded into the frozen weights.
+        touches: what it changes, in a few words.
     """
 
     starts_as_identity: ClassVar[bool]
+    mergeable: ClassVar[bool]
+    touches: ClassVar[str]
 
     def grow(self, backbone: Backbone, seed: int) -> Delta:
         """Put a new delta on ``backbone``; ``seed`` is the only source of its randomness.
@@ -26,5 +30,9 @@ class Pat(Protocol):
         ...
 
     def parameter_count(self, backbone: Backbone) -> int:
-        """Return by formula how many parameters ``grow`` would train."""
+        """Return by formula how many parameters ``grow`` would train.
+
+        Raises:
+            FrostlineError: as ``grow``; nothing is put on the backbone.
+        """
         ...

@@ -13,6 +13,8 @@ class Frozen(Settings):
     """The backbone as it is."""
 
     starts_as_identity: ClassVar[bool] = True
+    mergeable: ClassVar[bool] = True
+    touches: ClassVar[str] = "nothing"
 
     def grow(self, backbone: Backbone, seed: int) -> Delta:
         """Return an empty delta."""

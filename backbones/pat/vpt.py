@@ -31,6 +31,8 @@ class Vpt(Settings):
     """
 
     starts_as_identity: ClassVar[bool] = False
+    mergeable: ClassVar[bool] = False
+    touches: ClassVar[str] = "the sequence: tokens after the special ones"
 
     depth: Literal["shallow", "deep"] = "deep"
     length: int = Field(default=10, ge=0, le=1000)

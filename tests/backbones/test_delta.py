@@ -100,8 +100,17 @@ VERBS = {
 
 
 class Doubled(nn.Module):
+    replaces = False
+
     def forward(self, weight):
         return 2 * weight
+
+
+class Zero(nn.Module):
+    replaces = True
+
+    def forward(self, weight):
+        return torch.zeros_like(weight)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -209,21 +218,54 @@ def test_rewritings_see_tokens_whether_passed_by_place_or_by_name():
     assert torch.equal(backbone.module(torch.ones(1, 2, 3))[0], torch.ones(1, 2, 3))
 
 
-def test_a_second_rule_on_one_tensor_is_refused_and_the_first_stays(backbone):
+def test_rules_on_one_tensor_compose_and_come_off_in_any_order(backbone):
     base = outputs(backbone)
     one, two = Delta(backbone, Nothing()), Delta(backbone, Nothing())
     site = backbone.sites("fc1", 1)[0]
+    frozen = backbone.module.get_submodule(site.path).weight.clone()
     one.reparam(site, "weight", Doubled())
-    ruled = outputs(backbone)
-    with pytest.raises(FrostlineError) as caught:
-        two.reparam(site, "weight", Doubled())
-    assert f"{site.path}.weight already has a rule" in str(caught.value) and "stack" in str(caught.value)
-    assert torch.equal(outputs(backbone), ruled)
-    two.reparam(site, "bias", Doubled())
+    once = outputs(backbone)
+    two.reparam(site, "weight", Doubled())
+    assert torch.equal(backbone.module.get_submodule(site.path).weight, 4 * frozen)
+    one.detach()
+    assert torch.equal(outputs(backbone), once)
     two.detach()
-    assert torch.equal(outputs(backbone), ruled)
+    assert torch.equal(outputs(backbone), base)
+
+
+@pytest.mark.parametrize("first, second", [(Zero, Doubled), (Doubled, Zero), (Zero, Zero)])
+def test_a_rule_that_replaces_a_tensor_shares_it_with_none(backbone, first, second):
+    base = outputs(backbone)
+    one, two = Delta(backbone, Nothing()), Delta(backbone, Nothing())
+    site = backbone.sites("fc1", 1)[0]
+    one.reparam(site, "weight", first())
+    ruled = outputs(backbone)
+    two.reparam(backbone.sites("fc1", 0)[0], "weight", Doubled())
+    with pytest.raises(FrostlineError) as caught:
+        two.reparam(site, "weight", second())
+    assert f"two rules on the tensor {site.path}.weight" in str(caught.value) and "overlap" in str(caught.value)
+    assert torch.equal(outputs(backbone), ruled), "what was refused must be off whole"
     one.detach()
     assert torch.equal(outputs(backbone), base)
+
+
+def test_wraps_nest_and_come_off_in_any_order(backbone):
+    base = outputs(backbone)
+    one, two = Delta(backbone, Nothing()), Delta(backbone, Nothing())
+    site = backbone.sites("fc1", 1)[0]
+    one.around(site, lambda call, x: 2 * call(x))
+    once = outputs(backbone)
+    two.around(site, lambda call, x: call(x) + 1)
+    both = backbone.module.get_submodule(site.path)
+    x = torch.ones(1, both.in_features)
+    assert torch.equal(both(x), 2 * nn.functional.linear(x, both.weight, both.bias) + 1)
+    two.detach()
+    assert torch.equal(outputs(backbone), once)
+    two = Delta(backbone, Nothing())
+    two.around(site, lambda call, x: call(x) + 1)
+    one.detach()
+    two.detach()
+    assert torch.equal(outputs(backbone), base) and "forward" not in both.__dict__
 
 
 @pytest.mark.parametrize("name", ["wieght", "in_features", "forward"])

@@ -144,6 +144,34 @@ def test_wrong_bytes_are_an_error_and_nothing_is_kept(loopback: Loopback, tmp_pa
     assert leftovers(tmp_path) == []
 
 
+def judge(path: Path) -> None:
+    if path.read_bytes() != CONTENT:
+        raise FrostlineError("it has no rows.")
+
+
+def test_content_may_be_judged_where_there_is_no_checksum(loopback: Loopback, tmp_path: Path) -> None:
+    loopback.add_file(PATH, CONTENT)
+    (tmp_path / "a.part").write_bytes(b"of an older version")
+    for _ in range(2):
+        assert get(loopback, tmp_path / "a", checksum=None, accept=judge).read_bytes() == CONTENT
+    assert loopback.ranges(PATH) == ["bytes=19-", None]  # the second call found it there
+    (tmp_path / "a").write_bytes(CONTENT[1:])
+    assert get(loopback, tmp_path / "a", checksum=None, accept=judge).read_bytes() == CONTENT
+
+
+def test_content_that_is_refused_is_an_error_and_nothing_is_kept(loopback: Loopback, tmp_path: Path) -> None:
+    loopback.add_file(PATH, CONTENT)
+    loopback.fault(PATH, Corrupt(at=77), times=9)
+    with pytest.raises(FrostlineError, match=r"300000 bytes of another content \(it has no rows\): .*another version"):
+        get(loopback, tmp_path / "a", checksum=None, accept=judge)
+    assert leftovers(tmp_path) == []
+
+
+def test_a_download_that_nothing_checks_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a checksum or a function"):
+        fetch("http://host.example/a", tmp_path / "a", instead=INSTEAD)
+
+
 def test_an_address_that_is_gone_is_not_tried_twice(loopback: Loopback, tmp_path: Path) -> None:
     with pytest.raises(FrostlineError, match=r"answered 404.*--data-root DIR"):
         get(loopback, tmp_path / "a")

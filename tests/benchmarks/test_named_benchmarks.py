@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from cifar_archives import write_cifar10, write_cifar100
 from PIL import Image
+from text_makers import csv_bytes, intents, write_banking, write_clinc
 
 from backbones.core.errors import FrostlineError
 from benchmarks.catalog import BENCHMARKS
+from benchmarks.named import FolderBenchmark
 from benchmarks.streams import experience_sizes, make_stream
 from benchmarks.testing import check_benchmark
 
@@ -26,7 +28,10 @@ FIELD = {
     "split-vtab": (50, 10, 5),
     "split-omnibenchmark": (300, 30, 10),
     "split-digits": (10, 2, 5),
+    "split-clinc150": (150, 10, 15),
+    "split-banking77": (77, 7, 11),
 }
+BROUGHT = [name for name in sorted(FIELD) if isinstance(BENCHMARKS.load(name), FolderBenchmark)]
 
 
 def miniature(root: Path, name: str) -> str | None:
@@ -37,6 +42,13 @@ def miniature(root: Path, name: str) -> str | None:
         write_cifar10(root)
     elif name == "split-cifar100":
         write_cifar100(root)
+    elif name == "split-clinc150":
+        write_clinc(root / "data_full.json")
+    elif name == "split-banking77":
+        write_banking(root)
+    elif name == "text":
+        for part, rows in zip(("train", "test"), intents(7, 21, 14), strict=True):
+            (root / f"{part}.csv").write_bytes(csv_bytes(rows))
     else:
         write_classes(root, FIELD.get(name, (7, 0, 0))[0])
     return str(root)
@@ -67,7 +79,7 @@ def test_the_protocol_is_the_field_s(name: str) -> None:
     assert experience_sizes(classes, benchmark.init_classes, benchmark.increment).sizes == (increment,) * experiences
 
 
-@pytest.mark.parametrize("name", [name for name in sorted(FIELD) if "cifar" not in name and "digits" not in name])
+@pytest.mark.parametrize("name", BROUGHT)
 def test_sets_without_a_download_say_what_they_need(name: str, tmp_path: Path) -> None:
     with pytest.raises(FrostlineError, match=rf"{name} needs --data-root DIR with DIR/train.*{FIELD[name][0]} classes"):
         BENCHMARKS.load(name).load()

@@ -3,26 +3,41 @@
 import pytest
 
 from backbones.pat import PATS
-from backbones.testing import check_backbone, check_pat, image_batch, tiny_transformers_vit, tiny_vit
+from backbones.testing import (
+    check_backbone,
+    check_pat,
+    raw_batch,
+    tiny_bert,
+    tiny_clip,
+    tiny_distilbert,
+    tiny_roberta,
+    tiny_transformers_vit,
+    tiny_vit,
+)
 
 BACKBONES = {
     "class token": lambda: tiny_vit(),
     "registers and average pooling": lambda: tiny_vit(registers=2, average=True),
-    "transformers": lambda: tiny_transformers_vit(),
+    "transformers ViT": lambda: tiny_transformers_vit(),
+    "CLIP's vision tower": lambda: tiny_clip(),
+    "BERT": lambda: tiny_bert(),
+    "BERT, [CLS]": lambda: tiny_bert(pooling="cls"),
+    "RoBERTa": lambda: tiny_roberta(),
+    "DistilBERT": lambda: tiny_distilbert(),
 }
 
 
 @pytest.mark.parametrize("kind", BACKBONES)
 def test_backbones_meet_their_contract(kind):
     backbone = BACKBONES[kind]()
-    check_backbone(backbone, image_batch(backbone))
+    check_backbone(backbone, raw_batch(backbone))
 
 
 @pytest.mark.parametrize("kind", BACKBONES)
 @pytest.mark.parametrize("name", PATS.names())
 def test_pats_meet_their_contract(name, kind):
     backbone = BACKBONES[kind]()
-    check_pat(PATS.load(name)(), backbone, image_batch(backbone))
+    check_pat(PATS.load(name)(), backbone, raw_batch(backbone))
 
 
 @pytest.mark.parametrize(
@@ -41,4 +56,4 @@ def test_pats_meet_their_contract(name, kind):
 def test_vpt_settings_meet_the_contract(settings, kind):
     backbone = BACKBONES[kind]()
     pat = PATS.load("vpt").parse(settings, "PAT 'vpt'")
-    check_pat(pat, backbone, image_batch(backbone))
+    check_pat(pat, backbone, raw_batch(backbone))

@@ -95,8 +95,13 @@ class LanguageScorer(Settings):
                 f"the scorer {self.kind!r} needs a language model: pass --lm with a folder or a Hugging Face name, "
                 "or use the scorer 'embedding', which brings its own."
             )
-        extra = {"allow_missing_head": self.allow_missing_head}
-        return load_language_model(self.lm, self.kind, device=self.device, precision=self.precision, **extra)
+        return load_language_model(
+            self.lm,
+            self.kind,
+            device=self.device,
+            precision=self.precision,
+            allow_missing_head=self.allow_missing_head,
+        )
 
     @cached_property
     def prompt(self) -> Template:

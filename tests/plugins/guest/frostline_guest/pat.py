@@ -21,6 +21,8 @@ class InputScale(Settings):
     """
 
     starts_as_identity: ClassVar[bool] = True
+    mergeable: ClassVar[bool] = False
+    touches: ClassVar[str] = "what leaves the embedding"
 
     start: float = Field(default=1.0, gt=0)
 

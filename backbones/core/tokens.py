@@ -1,0 +1,167 @@
+"""Preprocessing of texts: token ids, a mask and the places of special tokens, padded to a length of few kinds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from backbones.core.artifacts import digest_json
+from backbones.core.errors import FrostlineError
+
+LONE = re.compile("[\ud800-\udfff]")
+REMEMBERED = 100_000  # texts whose token ids are kept
+ROWS = 3  # of a batch: ids, mask, special
+
+
+class TextPreprocessing:
+    """How raw texts become a batch: int64, shape (n, 3, tokens) with the rows token id, mask and special.
+
+    The mask is 1 on tokens and 0 on padding; special is 1 on the tokens that the tokenizer adds to open and close a
+    text ([CLS], [SEP], <s> ...). Lengths are rounded up to a multiple of ``bucket``: texts of one length form a group.
+
+    Args:
+        tokenizer: a fast transformers tokenizer.
+        window: most tokens of a text, special ones included; longer texts are cut at the end, which is remarked.
+        bucket: lengths are rounded up to a multiple of it.
+
+    Raises:
+        FrostlineError: a window that leaves no room for text, or a tokenizer without padding.
+    """
+
+    def __init__(self, tokenizer: Any, window: int, bucket: int = 8) -> None:
+        reserved = tokenizer.num_special_tokens_to_add()
+        if window <= reserved:
+            raise FrostlineError(
+                f"a window of {window} tokens has no room for text: this tokenizer adds {reserved} special ones; pass "
+                f"{reserved + 1} or more."
+            )
+        if tokenizer.pad_token_id is None:
+            raise FrostlineError("the tokenizer has no padding token; set pad_token in its tokenizer_config.json.")
+        self.tokenizer = tokenizer
+        self.window = window
+        self.bucket = bucket
+        self.size = window
+        self._known: dict[str, tuple[list[int], list[int]]] = {}
+        self._cut: set[str] = set()
+
+    def described(self) -> dict[str, Any]:
+        """Return all settings, for reports and keys."""
+        return {
+            "window": self.window,
+            "bucket": self.bucket,
+            "tokenizer": digest_json(
+                [
+                    self.tokenizer.backend_tokenizer.to_str(),
+                    {key: str(value) for key, value in self.tokenizer.special_tokens_map.items()},
+                ]
+            ),
+        }
+
+    def __call__(self, raw: Sequence[str]) -> Tensor:
+        """Return int64 of shape (len(raw), 3, tokens), padded to the longest group in ``raw``.
+
+        Raises:
+            FrostlineError: an input that is no text.
+        """
+        rows = self._tokens(raw)
+        length = max((self._rounded(len(ids)) for ids, _ in rows), default=self.bucket)
+        batch = torch.zeros(len(rows), ROWS, length, dtype=torch.int64)
+        batch[:, 0] = int(self.tokenizer.pad_token_id)
+        for number, (ids, special) in enumerate(rows):
+            batch[number, 0, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
+            batch[number, 1, : len(ids)] = 1
+            batch[number, 2, : len(ids)] = torch.tensor(special, dtype=torch.int64)
+        return batch
+
+    def groups(self, raw: Sequence[str]) -> list[int]:
+        """Return the padded length of each text, in tokens."""
+        return [self._rounded(len(ids)) for ids, _ in self._tokens(raw)]
+
+    def pack(self, batch: Tensor, tokens: Tensor) -> Tensor:
+        """Put ids, mask and special in front of the hidden states: (n, tokens, 3 + width)."""
+        states = tokens.float()  # token ids are exact in float32, not in bf16
+        return torch.cat([batch.transpose(1, 2).to(states), states], dim=2)
+
+    def unpack(self, packed: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the batch and the hidden states."""
+        return packed[..., :ROWS].long().transpose(1, 2), packed[..., ROWS:]
+
+    def groups_of(self, packed: Tensor) -> list[int]:
+        """Return the padded length of each packed row."""
+        return [self._rounded(int(length)) for length in packed[..., 1].sum(dim=1).tolist()]
+
+    def cut(self, packed: Tensor, group: int) -> Tensor:
+        """Return packed rows with ``group`` tokens."""
+        return packed[:, :group]
+
+    def join(self, parts: Sequence[Tensor]) -> Tensor:
+        """Stack packed rows, padded to the longest."""
+        longest = max(part.shape[1] for part in parts)
+        return torch.cat([self._padded(part, longest) for part in parts])
+
+    def remarks(self) -> list[str]:
+        """Return how many texts were cut, if any."""
+        if not self._cut:
+            return []
+        return [f"{len(self._cut)} texts are longer than {self.window} tokens; their ends were cut off"]
+
+    def _padded(self, part: Tensor, length: int) -> Tensor:
+        if part.shape[1] == length:
+            return part
+        more = part.new_zeros(len(part), length - part.shape[1], part.shape[2])
+        more[..., 0] = float(self.tokenizer.pad_token_id)
+        return torch.cat([part, more], dim=1)
+
+    def _rounded(self, length: int) -> int:
+        return min(-(-length // self.bucket) * self.bucket, max(self.window, length))
+
+    def _tokens(self, raw: Sequence[str]) -> list[tuple[list[int], list[int]]]:
+        fresh = [text for text in dict.fromkeys(raw) if _checked(text) not in self._known]
+        if fresh:
+            if len(self._known) + len(fresh) > REMEMBERED:
+                self._known.clear()
+                fresh = list(dict.fromkeys(raw))
+            self._remember(fresh)
+        return [self._known[text] for text in raw]
+
+    def _remember(self, texts: list[str]) -> None:
+        # Text that spells a special token, such as "[SEP]", is text; half a surrogate pair, which no tokenizer takes,
+        # is read as the replacement character.
+        found = self.tokenizer(
+            [LONE.sub("\ufffd", text) for text in texts],
+            return_special_tokens_mask=True,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            truncation=False,
+            padding=False,
+            split_special_tokens=True,
+            verbose=False,
+        )
+        for text, ids, special in zip(texts, found["input_ids"], found["special_tokens_mask"], strict=True):
+            if len(ids) > self.window:
+                self._cut.add(text)
+            self._known[text] = self._within(list(ids), list(special))
+
+    def _within(self, ids: list[int], special: list[int]) -> tuple[list[int], list[int]]:
+        """Cut the end of the text, not the special tokens that close it."""
+        closing = 0
+        while closing < len(special) and special[len(special) - 1 - closing]:
+            closing += 1
+        over = len(ids) - self.window
+        if over <= 0 or closing == len(special):
+            return ids, special
+        stop = len(ids) - closing
+        return ids[: stop - over] + ids[stop:], special[: stop - over] + special[stop:]
+
+
+def _checked(text: Any) -> str:
+    if not isinstance(text, str):
+        raise FrostlineError(
+            f"a text backbone met {type(text).__name__} as input; it takes texts (str). For images choose a vision "
+            "backbone, such as bundled:vit-micro."
+        )
+    return text

@@ -1,0 +1,147 @@
+"""Stacks: several PATs on one backbone at once, such as ``layernorm+prefix+adapter``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import Field, SerializeAsAny
+from torch import nn
+
+from backbones.base import Backbone
+from backbones.core.errors import FrostlineError
+from backbones.core.seed import derive
+from backbones.core.settings import Settings
+from backbones.delta import Delta
+
+JOIN = "+"
+
+
+class Stack(Settings):
+    """PATs that act together; each is attached on top of those before it.
+
+    Args:
+        parts: name of a PAT -> its settings, in the order of attaching.
+    """
+
+    touches: ClassVar[str] = "what its members touch"
+
+    parts: dict[str, SerializeAsAny[Settings]] = Field(min_length=1)
+
+    @property
+    def starts_as_identity(self) -> bool:
+        """Whether every member starts as the identity."""
+        return all(part.starts_as_identity for part in self._members())
+
+    @property
+    def mergeable(self) -> bool:
+        """Whether every member can be folded into weights."""
+        return all(part.mergeable for part in self._members())
+
+    def grow(self, backbone: Backbone, seed: int) -> StackDelta:
+        """Put every member on ``backbone``.
+
+        Raises:
+            FrostlineError: a member that does not fit, or two rules that overlap; the backbone is left as it was.
+        """
+        return StackDelta(self, backbone, seed)
+
+    def parameter_count(self, backbone: Backbone) -> int:
+        """Return the sum over the members."""
+        return sum(part.parameter_count(backbone) for part in self._members())
+
+    def _members(self) -> list[Any]:
+        return list(self.parts.values())
+
+
+class StackDelta(Delta):
+    """The deltas of a stack.
+
+    Attributes:
+        parts: name of a PAT -> its delta.
+    """
+
+    def __init__(self, settings: Stack, backbone: Backbone, seed: int) -> None:
+        super().__init__(backbone, settings)
+        self.parts = nn.ModuleDict()
+        for name, part in settings.parts.items():
+            try:
+                child: Delta = part.grow(backbone, derive(seed, "stack", name))  # type: ignore[attr-defined]
+            except FrostlineError as error:
+                self.detach()
+                raise FrostlineError(f"stack {JOIN.join(settings.parts)!r}, at {name!r}: {error}") from error
+            self.parts[name] = child
+            self._undo.append(child.detach)
+            self._layers.append(child.first_layer)
+            self._folds.extend(child._folds)
+
+    def stages(self, experience: int) -> int:
+        """Return the most stages of any member."""
+        return max(child.stages(experience) for child in self._children())
+
+    def enter(self, experience: int, stage: int) -> None:
+        """Let the members that have this stage get ready for it."""
+        for child in self._children():
+            if stage < child.stages(experience):
+                child.enter(experience, stage)
+
+    @property
+    def attached(self) -> bool:
+        """Whether any change is in force."""
+        return any(child.attached for child in self._children())
+
+    def _children(self) -> list[Delta]:
+        return [child for child in self.parts.values() if isinstance(child, Delta)]
+
+
+def make_pat(name: str, values: Mapping[str, Any], layers: str | None = None) -> Any:
+    """Return the PAT of a name or of several joined by ``+``.
+
+    Args:
+        name: a registered name such as ``lora``, or a stack such as ``layernorm+prefix+adapter``.
+        values: its settings; of a stack, name of a member -> settings, or keys such as ``prefix.length``.
+        layers: layers for every member that has the setting ``layers`` and is not told otherwise.
+
+    Raises:
+        FrostlineError: an unknown name (nearest offered), one named twice, wrong settings.
+    """
+    names = [part.strip() for part in name.split(JOIN)]
+    if len(names) == 1:
+        return _make(names[0], values, layers)
+    again = sorted({part for part in names if names.count(part) > 1})
+    if again:
+        raise FrostlineError(f"stack {name!r} names {again[0]!r} twice; give each PAT once.")
+    shares = _shares(name, names, values)
+    return Stack(parts={part: _make(part, shares[part], layers) for part in names})
+
+
+def pat_values(pat: Any) -> dict[str, Any]:
+    """Return the settings of a PAT as ``make_pat`` takes them; JSON types only."""
+    if isinstance(pat, Stack):
+        return {name: part.model_dump(mode="json") for name, part in pat.parts.items()}
+    found: dict[str, Any] = pat.model_dump(mode="json")
+    return found
+
+
+def _make(name: str, values: Mapping[str, Any], layers: str | None) -> Any:
+    from backbones.pat import PATS
+
+    kind = PATS.load(name)
+    if layers is not None and "layers" in kind.model_fields:
+        values = {"layers": layers, **values}
+    elif layers is not None:
+        raise FrostlineError(f"PAT {name!r} has no setting 'layers'; leave the choice of layers ({layers}) out.")
+    return kind.parse(values, f"PAT {name!r}")
+
+
+def _shares(name: str, names: list[str], values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    shares: dict[str, dict[str, Any]] = {part: {} for part in names}
+    for key, value in values.items():
+        member, dot, inner = key.partition(".")
+        if member not in shares or not (dot or isinstance(value, Mapping)):
+            raise FrostlineError(
+                f"stack {name!r}: the setting {key!r} belongs to none of its members; write it as {names[0]}.KEY, with "
+                f"one of {', '.join(names)} in front."
+            )
+        shares[member] |= {inner: value} if dot else dict(value)
+    return shares
