@@ -69,3 +69,12 @@ def test_no_texts_are_a_collection_too() -> None:
 def test_what_is_no_labelled_text_is_refused(texts: list[str], labels: list[int], words: str) -> None:
     with pytest.raises(FrostlineError, match=words):
         ArrayTexts(texts, labels)
+
+
+def test_the_contract_notices_a_text_that_is_none() -> None:
+    class Bytes(ArrayTexts):
+        def __getitem__(self, index: int) -> str:
+            return super().__getitem__(index).encode()  # type: ignore[return-value]
+
+    with pytest.raises(AssertionError, match="text 0 is a bytes, not a str"):
+        check_samples(Bytes(["a", "b"], [0, 1]))
