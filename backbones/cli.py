@@ -1,0 +1,54 @@
+"""``backbone``: work on backbones and trained deltas from the command line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backbones.core.errors import FrostlineError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+
+@app.callback()
+def backbone() -> None:
+    """Fold trained deltas into plain weights."""
+
+
+@app.command()
+def merge(
+    base: Annotated[str, typer.Argument(help="backbone that the delta was trained on, see cil-run --list backbones")],
+    delta: Annotated[Path, typer.Argument(help="folder of a delta: ours, one of PEFT, or a run folder")],
+    out: Annotated[Path, typer.Option(help="new folder for the plain weights")],
+    weights: Annotated[Path | None, typer.Option(help="local weights of the backbone (.safetensors)")] = None,
+    image_size: Annotated[int | None, typer.Option(help="side of the input in pixels")] = None,
+) -> None:
+    """Write the weights of BASE with the delta folded in, as timm or transformers loads them without us."""
+    from backbones.catalog import LoadOptions
+    from backbones.merging import merge as merge_
+
+    options = LoadOptions(weights=weights, image_size=image_size)
+    merged = merge_(base, delta, out, options, lambda stage, _done, _total: typer.echo(f"{stage} ...", err=True))
+    for note in merged.notes:
+        typer.echo(f"note: {note}", err=True)
+    typer.echo(f"merged {merged.pat} into {base}: {merged.changed} of {merged.tensors} tensors changed")
+    typer.echo(f"features differ by {merged.difference:.1e} at most from those with the delta beside the backbone")
+    typer.echo(f"written to {merged.folder}; load it with: {merged.usage}")
+
+
+def main() -> None:
+    """Run the command line; errors of the user end with one sentence and exit code 2."""
+    try:
+        app(standalone_mode=True)
+    except FrostlineError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
