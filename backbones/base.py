@@ -42,6 +42,7 @@ class Backbone:
         patch: side of a patch in pixels; 0 where there are none.
         special: maps a batch to where its special tokens are, bool of shape (batch or 1, tokens); None: the first
             ``prefix_tokens``.
+        special_tokens: how many special tokens one input has; None: ``prefix_tokens``.
         preprocessing: how raw inputs become batches.
         read: maps the module and a batch to features, float of shape (batch, width).
         modality: ``"image"`` or ``"text"``.
@@ -62,6 +63,7 @@ class Backbone:
         read: Callable[[nn.Module, Any], Tensor],
         modality: str = "image",
         special: Callable[[Tensor], Tensor] | None = None,
+        special_tokens: int | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
         self.name = name
@@ -70,6 +72,7 @@ class Backbone:
         self.width = width
         self.tokens = tokens
         self.prefix_tokens = prefix_tokens
+        self.special_tokens = prefix_tokens if special_tokens is None else special_tokens
         self.patch = patch
         self.preprocessing = preprocessing
         self.modality = modality

@@ -16,6 +16,9 @@ from backbones.wraps import Rule, Wrap, rule_on, wrap_in
 
 Rewrite = Callable[[Tensor], Tensor]
 Fold = Callable[[dict[str, Tensor]], None]
+# In a forward pass, rules make the weights, wraps act around what the weights do, hooks act on what comes out of that,
+# whatever was attached first: folding goes in the same order.
+RULES, WRAPS, HOOKS = range(3)
 
 
 class Delta(nn.Module):
@@ -36,7 +39,7 @@ class Delta(nn.Module):
         object.__setattr__(self, "backbone", backbone)
         self._undo: list[Callable[[], None]] = []
         self._layers: list[int] = []
-        self._folds: list[Fold | None] = []
+        self._folds: list[tuple[int, Fold | None]] = []
 
     backbone: Backbone
 
@@ -82,7 +85,7 @@ class Delta(nn.Module):
             return (fn(output[0]), *output[1:]) if isinstance(output, tuple) else fn(output)
 
         handle = self._module(site).register_forward_hook(hook)
-        self._note(site, handle.remove, fold)
+        self._note(site, handle.remove, fold, HOOKS)
 
     def around(self, site: Site, fn: Wrap, *, fold: Fold | None = None) -> None:
         """Run ``fn(call, *args, **kwargs)`` in place of the forward of ``site``; ``call`` is what was there before.
@@ -92,7 +95,7 @@ class Delta(nn.Module):
             fn: may change what goes in, what comes out, or what surrounds the call; the last attached is outermost.
             fold: does the same to the frozen weights, see ``merged``; None: this cannot be folded in.
         """
-        self._note(site, wrap_in(self._module(site), fn), fold)
+        self._note(site, wrap_in(self._module(site), fn), fold, WRAPS)
 
     def reparam(self, site: Site, name: str, rule: Rule) -> None:
         """Replace the tensor ``name`` of ``site`` by ``rule(frozen tensor)``.
@@ -114,7 +117,7 @@ class Delta(nn.Module):
         def fold(state: dict[str, Tensor]) -> None:
             state[key] = rule(state[key])
 
-        self._note(site, undo, fold)
+        self._note(site, undo, fold, RULES)
 
     def swap(self, site: Site, make: Callable[[nn.Module], nn.Module]) -> None:
         """Replace the module of ``site`` by ``make(module)``."""
@@ -148,7 +151,7 @@ class Delta(nn.Module):
     @property
     def mergeable(self) -> bool:
         """Whether every change can be folded into the frozen weights."""
-        return all(fold is not None for fold in self._folds)
+        return all(fold is not None for _, fold in self._folds)
 
     def merged(self) -> dict[str, Tensor]:
         """Return the weights of the backbone with this delta folded in: every tensor by its own name, detached.
@@ -165,7 +168,7 @@ class Delta(nn.Module):
             )
         state = self.backbone.frozen_state()
         with torch.no_grad():
-            for fold in self._folds:
+            for _, fold in sorted(self._folds, key=lambda entry: entry[0]):
                 assert fold is not None
                 fold(state)
             return {name: tensor.detach().clone() for name, tensor in state.items()}
@@ -180,7 +183,7 @@ class Delta(nn.Module):
     def _module(self, site: Site) -> nn.Module:
         return self.backbone.module.get_submodule(site.path)
 
-    def _note(self, site: Site, undo: Callable[[], None], fold: Fold | None = None) -> None:
+    def _note(self, site: Site, undo: Callable[[], None], fold: Fold | None = None, order: int = HOOKS) -> None:
         self._undo.append(undo)
-        self._folds.append(fold)
+        self._folds.append((order, fold))
         self._layers.append(self.backbone.bound(site))

@@ -98,6 +98,7 @@ def from_encoder(
         read=partial(_read, pooling=pooling, normalised=normalised),
         modality="text",
         special=lambda batch: batch[:, 2].bool(),
+        special_tokens=int(preprocessing.tokenizer.num_special_tokens_to_add()),
         notes=notes,
     )
 
