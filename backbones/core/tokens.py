@@ -88,7 +88,8 @@ class TextPreprocessing:
 
     def unpack(self, packed: Tensor) -> tuple[Tensor, Tensor]:
         """Return the batch and the hidden states."""
-        return packed[..., :ROWS].long().transpose(1, 2), packed[..., ROWS:]
+        # Dense, as a block gives them: a product of strided states may round otherwise.
+        return packed[..., :ROWS].long().transpose(1, 2), packed[..., ROWS:].contiguous()
 
     def groups_of(self, packed: Tensor) -> list[int]:
         """Return the padded length of each packed row."""
