@@ -7,6 +7,13 @@ PATS = Registry(
     "backbones.pats",
     {
         "frozen": ("backbones.pat.frozen:Frozen", "the baseline: nothing is added, nothing is trained"),
+        "lora": ("backbones.pat.lora:Lora", "low-rank adaptation: two thin factors beside linear layers"),
+        "adapter": ("backbones.pat.adapter:Adapter", "narrow networks behind attention or MLP, or beside them"),
+        "prefix": ("backbones.pat.prefix:Prefix", "prefix tuning: keys and values in front of every attention"),
         "vpt": ("backbones.pat.vpt:Vpt", "visual prompt tuning: learnable tokens, shallow or before every block"),
+        "bitfit": ("backbones.pat.bitfit:BitFit", "biases of linear layers and norms, trained in full"),
+        "layernorm": ("backbones.pat.layernorm:LayerNorm", "LN-tuning: gain and bias of the norms, trained in full"),
+        "pasta": ("backbones.pat.pasta:Pasta", "vectors added to the special tokens before every block"),
+        "ssf": ("backbones.pat.ssf:Ssf", "scale and shift after linear layers and norms"),
     },
 )
