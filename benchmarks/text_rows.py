@@ -228,10 +228,12 @@ def _part(found: Collection[str], wanted: str | None, usual: Sequence[str], role
         if wanted not in found:
             raise FrostlineError(f"{where}: {unknown(f'{role} part', wanted, found)}")
         return wanted
-    folded = {name.strip().casefold(): name for name in found}
     for name in usual:
-        if name in folded:
-            return folded[name]
+        same = [each for each in found if each.strip().casefold() == name]
+        if len(same) > 1:
+            raise FrostlineError(f"{where} has parts {same[0]!r} and {same[1]!r}; write them alike, or keep one.")
+        if same:
+            return same[0]
     raise FrostlineError(
         f"{where} has no part called {' or '.join(usual)}. Its parts: {_listed(sorted(found))}. "
         f"Name it behind the path: {_SIGN}{role}=NAME."
