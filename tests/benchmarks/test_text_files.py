@@ -209,7 +209,7 @@ DIVISIONS = [
     ("a.json", '{"train": [["a", "b"]], "tests": []}', PLAIN, "no part called test.*Its parts: 'tests', 'train'"),
     ("a.json", '{"train": [["a", "b"]], "test": [["c", ""]]}', PLAIN, "test, row 1 has an empty label"),
     ("a.json", '{"train": 1, "test": []}', PLAIN, "no part called train. Its parts: 'test'"),
-    ("a.csv", "text,label,split\na,b,train\nc,d,Train\ne,f,test\n", PLAIN, "parts 'train' and 'Train'; write them alike"),
+    ("a.csv", "text,label,split\na,b,train\nc,d,Train\ne,f,test\n", PLAIN, "parts 'train' and 'Train'; write them"),
     ("a.csv", "text,label,split\na,b,x\n", Naming(train="y"), "unknown train part 'y'.*Known: x"),
     ("a.csv", "text,label,split\na,b,train\n", Naming(test="train"), "'train' is named for training and for the test"),
     ("a.csv", "text,label,split\na,b,train\n", Naming(split="spilt"), "unknown split column 'spilt'.*'split'"),
