@@ -162,12 +162,14 @@ def tune(
     losses: list[float] = kept[1].pop("losses").tolist() if kept is not None else []
     total = math.ceil(len(targets) / tuning.batch) * epochs * stages
     notes: list[str] = []
+    # What was kept after the last epoch of a stage belongs to that stage: the next one begins from it.
+    resumed = max(0, first - 1) // epochs
     delta.train()
     try:
-        for stage in range(min(first // epochs, stages - 1), stages):
+        for stage in range(resumed, stages):
             delta.enter(experience, stage)
             trainer = _Trainer(encoder, targets, tuning, derive(seed, "stage", stage) if stage else seed)
-            if kept is not None and stage == min(first // epochs, stages - 1):
+            if kept is not None and stage == resumed:
                 trainer.load(kept[1])
             start = stage * trainer.steps_per_epoch * epochs
             told = partial(_tell, progress, phase, start, total)
