@@ -15,5 +15,6 @@ PATS = Registry(
         "layernorm": ("backbones.pat.layernorm:LayerNorm", "LN-tuning: gain and bias of the norms, trained in full"),
         "pasta": ("backbones.pat.pasta:Pasta", "vectors added to the special tokens before every block"),
         "ssf": ("backbones.pat.ssf:Ssf", "scale and shift after linear layers and norms"),
+        "sparse": ("backbones.pat.sparse:Sparse", "sparse fine-tuning: the few weights that full training moves most"),
     },
 )
