@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from backbones.base import Backbone
-from backbones.core.errors import FrostlineError
 from backbones.core.seed import torch_generator
 from backbones.core.settings import Settings
 from backbones.delta import Delta
+from backbones.pat.attention import with_longer_masks
 from backbones.pat.layers import pick_layers
 
 
 class Vpt(Settings):
-    """Learnable tokens after the special tokens of the sequence.
+    """Learnable tokens after the special tokens that open the sequence: class token and registers, or [CLS] of a text.
+
+    Every token of a text attends to them, whatever is padding; they are gone before features are read.
 
     Args:
         depth: ``"shallow"`` puts prompts in before the first chosen block only; ``"deep"`` replaces them by new ones
@@ -66,15 +69,13 @@ class VptDelta(Delta):
 
     def __init__(self, settings: Vpt, backbone: Backbone, seed: int) -> None:
         super().__init__(backbone, settings)
-        if not backbone.patch:
-            raise FrostlineError(
-                f"PAT 'vpt' needs the patches of a vision transformer; backbone {backbone.name!r} has none."
-            )
         layers = settings.chosen(backbone)
         generator = torch_generator(seed, "vpt")
         inner = settings.projection or backbone.width
-        # Xavier bound over patch embedding and token, as the paper says: sqrt(6 / (3 * patch^2 + width))
-        bound = math.sqrt(6.0 / (3 * backbone.patch**2 + inner))
+        # Xavier bound over patch embedding and token, as the paper says: sqrt(6 / (3 * patch^2 + width)). A text has
+        # no patches: the width of its token vectors stands in for the numbers in a patch.
+        entering = 3 * backbone.patch**2 or backbone.width
+        bound = math.sqrt(6.0 / (entering + inner))
         prompts = torch.empty(len(layers), settings.length, inner).uniform_(-bound, bound, generator=generator)
         self.prompts = nn.Parameter(prompts)
         self.project: nn.Module = nn.Identity()
@@ -88,9 +89,12 @@ class VptDelta(Delta):
             self._install(backbone, layers)
 
     def _install(self, backbone: Backbone, layers: list[int]) -> None:
+        self._undo.append(backbone.insert(self._start, self._length))
         for slot, layer in enumerate(layers):
             block = backbone.sites("block", layer)[0]
             self.before(block, lambda tokens, slot=slot: self._put(tokens, slot, replace=slot > 0))  # type: ignore[misc]
+        for layer in range(layers[0], backbone.depth):
+            self.around(backbone.sites("block", layer)[0], self._with_masks)
         # Stripping after the last block keeps final norm and pooling what they are, whatever the pooling.
         self.after(backbone.sites("block", backbone.depth - 1)[0], self._strip)
 
@@ -98,6 +102,9 @@ class VptDelta(Delta):
         prompts = self.dropout(self.project(self.prompts[slot])).to(tokens.dtype)
         rest = tokens[:, self._start + (self._length if replace else 0) :]
         return torch.cat([tokens[:, : self._start], prompts.expand(len(tokens), -1, -1), rest], dim=1)
+
+    def _with_masks(self, call: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        return with_longer_masks(call, self._start, self._length, args, named)
 
     def _strip(self, tokens: Tensor) -> Tensor:
         return torch.cat([tokens[:, : self._start], tokens[:, self._start + self._length :]], dim=1)

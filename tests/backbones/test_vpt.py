@@ -1,4 +1,4 @@
-"""The laws of VPT, against published counts and a forward pass written out over timm's blocks."""
+"""The laws of VPT, against published counts and forward passes written out over the blocks of timm and of BERT."""
 
 import math
 
@@ -7,13 +7,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backbones.base import Backbone
 from backbones.core.errors import FrostlineError
 from backbones.core.preprocess import Preprocessing
 from backbones.delta import Delta
+from backbones.pat.attention import lengthen
 from backbones.pat.frozen import Frozen
 from backbones.pat.vpt import Vpt
-from backbones.testing import image_batch, tiny_transformers_vit, tiny_vit
+from backbones.testing import (
+    raw_batch,
+    tiny_bert,
+    tiny_distilbert,
+    tiny_roberta,
+    tiny_transformers_vit,
+    tiny_vit,
+)
 from backbones.vit import from_timm
 
 KINDS = {
@@ -22,11 +29,17 @@ KINDS = {
     "registers and average pooling": lambda: tiny_vit(registers=2, average=True),
     "average pooling": lambda: tiny_vit(average=True),
     "transformers": tiny_transformers_vit,
+    "BERT": tiny_bert,
+    "BERT, [CLS]": lambda: tiny_bert(pooling="cls"),
+    "RoBERTa": tiny_roberta,
+    "DistilBERT": tiny_distilbert,
 }
+TIMM = [kind for kind in KINDS if "token" in kind or "registers" in kind or "average" in kind]
+TEXT = ["BERT", "BERT, [CLS]", "RoBERTa", "DistilBERT"]
 
 
 def batch_of(backbone, count=3):
-    return backbone.preprocessing(image_batch(backbone, count))
+    return backbone.preprocessing(raw_batch(backbone, count))
 
 
 def features(backbone, batch):
@@ -52,7 +65,7 @@ def reference(module, batch, prompts, layers):
     return pooled, states
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "transformers"])
+@pytest.mark.parametrize("kind", TIMM)
 @pytest.mark.parametrize(
     "pat",
     [
@@ -135,14 +148,118 @@ def test_prompts_stand_after_the_special_tokens_and_are_gone_behind_the_last_blo
     entering, leaving = [], []
     for site in backbone.sites("block"):
         probe.before(site, lambda tokens: entering.append(tokens) or tokens)
-    probe.before(backbone.sites("norm")[-1], lambda tokens: leaving.append(tokens) or tokens)
+    probe.after(backbone.sites("block")[-1], lambda tokens: leaving.append(tokens) or tokens)
     features(backbone, batch_of(backbone))
-    assert [tokens.shape[1] for tokens in entering] == [backbone.tokens + length] * backbone.depth
+    assert [tokens.shape[1] for tokens in entering] == [bare.shape[1] + length] * backbone.depth
     assert torch.equal(entering[0][:, :start], bare[:, :start])
     assert torch.equal(entering[0][:, start + length :], bare[:, start:])
     for layer, tokens in enumerate(entering):
         assert torch.equal(tokens[:, start : start + length], delta.prompts[layer].expand(3, -1, -1))
-    assert leaving[0].shape[1] == backbone.tokens
+    assert leaving[0].shape[1] == bare.shape[1]
+
+
+def padded(backbone, batch, more):
+    """The same texts with further padding."""
+    blank = torch.zeros(len(batch), 3, more, dtype=torch.int64)
+    blank[:, 0] = backbone.preprocessing.tokenizer.pad_token_id
+    return torch.cat([batch, blank], dim=2)
+
+
+@pytest.mark.parametrize("kind", TEXT)
+@pytest.mark.parametrize("pat", [None, Vpt(length=3), Vpt(depth="shallow", length=5, layers="1")], ids=repr)
+def test_padding_a_text_further_changes_nothing(kind, pat):
+    backbone = KINDS[kind]()
+    batch = batch_of(backbone, 4)
+    base = features(backbone, batch)
+    if pat is not None:
+        pat.grow(backbone, 0)
+        assert not torch.allclose(features(backbone, batch), base, atol=1e-3)
+    found = features(backbone, batch)
+    for more in (1, 4, 12):
+        assert torch.allclose(features(backbone, padded(backbone, batch, more)), found, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("precise", [torch.bool, torch.float32])
+@pytest.mark.parametrize(("depth", "layers"), [("deep", "all"), ("deep", "0,2"), ("shallow", "1")])
+def test_a_text_meets_prompts_as_in_the_written_out_forward_pass(depth, layers, precise):
+    backbone, length = tiny_bert(), 3
+    batch = batch_of(backbone, 4)
+    pat = Vpt(depth=depth, layers=layers, length=length)
+    delta = pat.grow(backbone, 0)
+    found = features(backbone, batch)
+    delta.detach()
+    chosen, model = pat.chosen(backbone), backbone.module
+    seen = batch[:, 1].bool()
+    with torch.no_grad():
+        tokens = model.embeddings(input_ids=batch[:, 0])
+        for index, block in enumerate(model.encoder.layer):
+            if index in chosen:
+                fresh = delta.prompts[chosen.index(index)].expand(len(batch), -1, -1)
+                rest = tokens[:, 1 + (length if index > chosen[0] else 0) :]
+                tokens = torch.cat([tokens[:, :1], fresh, rest], dim=1)
+            many = length if index >= chosen[0] else 0
+            mask = torch.cat([seen[:, :1], torch.ones(len(batch), many, dtype=torch.bool), seen[:, 1:]], dim=1)
+            mask = mask[:, None, None, :].expand(-1, 1, tokens.shape[1], -1)
+            if precise == torch.float32:
+                mask = torch.zeros(mask.shape).masked_fill(~mask, torch.finfo(torch.float32).min)
+            tokens = block(tokens, mask)
+            tokens = tokens[0] if isinstance(tokens, tuple) else tokens
+        tokens = torch.cat([tokens[:, :1], tokens[:, 1 + length :]], dim=1)
+        weights = seen.float()[..., None]
+        wanted = (tokens * weights).sum(1) / weights.sum(1)
+    assert torch.allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+@pytest.mark.parametrize("precise", [torch.bool, torch.float32])
+def test_a_mask_follows_the_sequence(rows, precise):
+    allowed = (
+        torch.tensor([[1, 1, 1, 0], [1, 0, 1, 1]], dtype=torch.bool)[:, None, None].expand(-1, 1, rows, -1).clone()
+    )
+    if rows > 1:
+        allowed[:, :, 2] = False
+    no = torch.finfo(torch.float32).min
+    mask = allowed if precise == torch.bool else torch.zeros(allowed.shape).masked_fill(~allowed, no)
+    longer = lengthen(mask, 1, 2)
+    seen = longer if precise == torch.bool else longer == 0
+    assert longer.dtype == precise and longer.shape == (2, 1, rows if rows == 1 else rows + 2, 6)
+    assert seen[..., 1:3].all()
+    kept = [0, 3, 4, 5]
+    old = seen[..., kept] if rows == 1 else seen[:, :, kept][..., kept]
+    assert torch.equal(old, allowed)
+    if rows > 1:  # prompts attend as the first token does
+        assert torch.equal(seen[:, :, 1], seen[:, :, 0]) and torch.equal(seen[:, :, 2], seen[:, :, 0])
+
+
+def test_a_mask_for_all_keys_at_once_stays():
+    mask = torch.ones(2, 2, 1, 1, dtype=torch.bool)
+    assert lengthen(mask, 1, 3) is mask
+
+
+@pytest.mark.parametrize("kind", ["registers", "RoBERTa"])
+def test_special_tokens_are_found_among_prompts_until_they_are_taken_off(kind):
+    backbone = KINDS[kind]()
+    batch, found = batch_of(backbone), []
+    watch = Delta(backbone, Frozen())
+    for site in backbone.sites("block"):
+        watch.before(site, lambda tokens: found.append(backbone.special(tokens.shape[1])) or tokens)
+    features(backbone, batch)
+    plain, start = found[0].clone(), backbone.prefix_tokens
+    watch.detach()
+    delta = Vpt(length=2, layers="1-2").grow(backbone, 0)
+    found.clear()
+    watch = Delta(backbone, Frozen())
+    for site in backbone.sites("block"):
+        watch.before(site, lambda tokens: found.append(backbone.special(tokens.shape[1])) or tokens)
+    features(backbone, batch)
+    assert torch.equal(found[0], plain)
+    for special in found[1:]:
+        assert not special[:, start : start + 2].any()
+        assert torch.equal(torch.cat([special[:, :start], special[:, start + 2 :]], dim=1), plain)
+    delta.detach()
+    found.clear()
+    features(backbone, batch)
+    assert all(torch.equal(special, plain) for special in found) and not backbone._inserted
 
 
 def on_meta(**sizes):
@@ -179,11 +296,12 @@ def test_the_formula_counts_what_is_grown(depth, length, projection, layers):
         assert delta.first_layer == (1 if layers == "1" else 0)
 
 
+@pytest.mark.parametrize(("kind", "entering"), [("class token", 3 * 4**2), ("BERT", 24)])
 @pytest.mark.parametrize("projection", [None, 8])
-def test_the_start_is_uniform_within_the_papers_bound(projection):
-    backbone = tiny_vit()
+def test_the_start_is_uniform_within_the_papers_bound(projection, kind, entering):
+    backbone = KINDS[kind]()
     prompts = Vpt(length=1000, projection=projection).grow(backbone, 0).prompts.detach()
-    bound = math.sqrt(6 / (3 * 4**2 + (projection or 24)))
+    bound = math.sqrt(6 / (entering + (projection or 24)))
     assert prompts.abs().max() <= bound
     assert prompts.abs().max() > 0.999 * bound
     assert abs(prompts.mean()) < 0.02 * bound
@@ -219,24 +337,6 @@ def test_dropout_acts_in_training_only():
         assert not torch.equal(features(backbone, batch_of(backbone)), calm)
     delta.eval()
     assert torch.equal(features(backbone, batch_of(backbone)), calm)
-
-
-def test_a_backbone_without_patches_is_refused():
-    whole = tiny_vit()
-    bare = Backbone(
-        name="words",
-        module=whole.module,
-        sites=tuple(whole.sites("block")),
-        width=24,
-        tokens=17,
-        prefix_tokens=1,
-        patch=0,
-        preprocessing=whole.preprocessing,
-        read=lambda module, batch: batch,
-        modality="text",
-    )
-    with pytest.raises(FrostlineError, match=r"'vpt' needs the patches .* backbone 'words' has none"):
-        Vpt().grow(bare, 0)
 
 
 @pytest.mark.parametrize("layers", ["3", "0-3", "two"])
