@@ -63,7 +63,8 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
         memory = own.untyped_storage().data_ptr()
         ready[name] = own.clone() if memory in held else own  # the format refuses tensors that share memory
         held.add(memory)
-    write_bytes(path, dump_tensors(ready, dict(metadata or {})))
+    # without tensors, the library writes an empty dictionary of metadata so that nothing can read the file
+    write_bytes(path, dump_tensors(ready, dict(metadata) if metadata else None))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
