@@ -10,6 +10,7 @@ PATS = Registry(
         "lora": ("backbones.pat.lora:Lora", "low-rank adaptation: two thin factors beside linear layers"),
         "adapter": ("backbones.pat.adapter:Adapter", "narrow networks behind attention or MLP, or beside them"),
         "prefix": ("backbones.pat.prefix:Prefix", "prefix tuning: keys and values in front of every attention"),
+        "lora_fusion": ("backbones.pat.lora_fusion:LoraFusion", "a pool of frozen LoRAs, mixed by a few coefficients"),
         "vpt": ("backbones.pat.vpt:Vpt", "visual prompt tuning: learnable tokens, shallow or before every block"),
         "bitfit": ("backbones.pat.bitfit:BitFit", "biases of linear layers and norms, trained in full"),
         "layernorm": ("backbones.pat.layernorm:LayerNorm", "LN-tuning: gain and bias of the norms, trained in full"),

@@ -132,7 +132,7 @@ def test_the_product_is_added_whatever_the_leading_shape(shape, wide, rank, scal
 
 
 def t5_sized():
-    """A stand-in with the matrices of T5-large: 48 blocks, 1024 wide, 144 adapted matrices (72 attentions, two each)."""
+    """A stand-in with the matrices of T5-large: 48 blocks, 1024 wide, 144 matrices (72 attentions, two of each)."""
     from transformers import BertConfig, BertModel
 
     config = BertConfig(hidden_size=1024, num_hidden_layers=48, num_attention_heads=16, vocab_size=8)
