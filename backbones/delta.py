@@ -30,7 +30,12 @@ class Delta(nn.Module):
     Args:
         backbone: the backbone to act on; it is not a submodule of the delta.
         settings: what grew it; part of its fingerprint, since outputs may depend on more than the trained tensors.
+
+    Attributes:
+        notes: what whoever read it from a file wants the user to know, such as tensors that were left out.
     """
+
+    notes: tuple[str, ...] = ()
 
     def __init__(self, backbone: Backbone, settings: Settings) -> None:
         super().__init__()

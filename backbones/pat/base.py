@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+
+from torch import Tensor
 
 from backbones.base import Backbone
 from backbones.delta import Delta
@@ -34,5 +37,34 @@ class Pat(Protocol):
 
         Raises:
             FrostlineError: as ``grow``; nothing is put on the backbone.
+        """
+        ...
+
+
+@runtime_checkable
+class PeftPat(Protocol):
+    """A PAT that PEFT has too; ``backbones.pat.peft_files.METHODS`` says under which name."""
+
+    def to_peft(self, delta: Any) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        """Return a delta of this PAT as PEFT writes it, None where PEFT lacks what these settings ask for.
+
+        Returns:
+            The configuration without the name of the base, and the tensors by their names in PEFT's file.
+        """
+        ...
+
+    @classmethod
+    def from_peft(
+        cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor], backbone: Backbone
+    ) -> tuple[Self, dict[str, Tensor]]:
+        """Return settings and the ``state_dict`` of the delta that they grow, which does what the adapter does.
+
+        Args:
+            config: of PEFT.
+            tensors: named as ``to_peft`` names them: wrappers around the backbone are taken off already.
+            backbone: where it will grow.
+
+        Raises:
+            FrostlineError: the adapter does more than this PAT, or sits where the backbone has no site.
         """
         ...

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+from torch import Tensor
 
 from backbones.base import Backbone
 from backbones.core.settings import Settings
+from backbones.pat.lowrank import key_of
 from backbones.pat.owned import OwnedDelta, Place, count_of, places_of
+from backbones.pat.peft_layernorm import config_of, read_layernorm, tensors_of
 from backbones.pat.sites import UnfitError, sites_of
 
 WHOLE = "all"  # the choice of layers that takes the last norm along
@@ -59,3 +64,18 @@ class LayerNorm(Settings):
     def parameter_count(self, backbone: Backbone) -> int:
         """Return the sizes of the gains and biases: 2 * width for each norm that has both."""
         return count_of(backbone, self.places(backbone))
+
+    def to_peft(self, delta: OwnedDelta) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return gains and biases as PEFT's LN_TUNING, see ``backbones.pat.base.PeftPat``."""
+        return config_of(delta.backbone, delta.values), tensors_of(delta.values)
+
+    @classmethod
+    def from_peft(
+        cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor], backbone: Backbone
+    ) -> tuple[Self, dict[str, Tensor]]:
+        """Return settings and state that do what an LN_TUNING adapter of PEFT does; norms that it leaves out stay."""
+        values, trained = read_layernorm(tensors, backbone)
+        pat = cls.parse(values, "PAT 'layernorm'")
+        frozen = backbone.frozen_state()
+        names = [f"{site.path}.{name}" for site, name in pat.places(backbone)]
+        return pat, {f"tensors.{key_of(name)}": trained.get(name, frozen[name]) for name in names}

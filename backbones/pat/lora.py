@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import dropout, linear
 
-from backbones.base import Backbone
+from backbones.base import Backbone, Site
 from backbones.core.seed import torch_generator
 from backbones.core.settings import Settings
 from backbones.delta import Delta
 from backbones.pat.lowrank import Words, add_low_rank, fresh_down, key_of, path_of, scaling_of
+from backbones.pat.peft_lora import config_of, matching, read_lora, tensors_of
 from backbones.pat.sites import linear_sites
 
 
@@ -29,6 +30,8 @@ class Lora(Settings):
         layers: chosen blocks, such as ``"6-11"`` or ``"0,2,4"``; ``"all"``.
         dropout: probability with which an entry of what enters A is dropped in training.
         rslora: multiply with alpha / sqrt(r) instead.
+        paths: narrows the choice to layers whose path is one of these or ends so, such as ``attention.self.query``;
+            empty: all that roles and layers say.
     """
 
     starts_as_identity: ClassVar[bool] = True
@@ -41,6 +44,7 @@ class Lora(Settings):
     layers: str = "all"
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     rslora: bool = False
+    paths: Words = ()
 
     @property
     def scaling(self) -> float:
@@ -51,10 +55,32 @@ class Lora(Settings):
         """Put factors beside the linear layers of ``backbone``."""
         return LoraDelta(self, backbone, seed)
 
+    def chosen(self, backbone: Backbone) -> list[tuple[Site, nn.Linear]]:
+        """Return the adapted layers with their sites.
+
+        Raises:
+            FrostlineError: roles or layers that the backbone lacks, a path that ends no path.
+        """
+        found = linear_sites("lora", backbone, self.roles, self.layers)
+        kept = matching([site for site, _ in found], self.paths)
+        return [(site, layer) for site, layer in found if site in kept]
+
     def parameter_count(self, backbone: Backbone) -> int:
         """Return the sum over the layers of r * (inputs + outputs)."""
-        found = linear_sites("lora", backbone, self.roles, self.layers)
-        return sum(self.r * (layer.in_features + layer.out_features) for _, layer in found)
+        return sum(self.r * (layer.in_features + layer.out_features) for _, layer in self.chosen(backbone))
+
+    def to_peft(self, delta: LoraDelta) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return the factors as PEFT's LORA, see ``backbones.pat.base.PeftPat``."""
+        config = config_of(delta.backbone, list(delta.sites), self.model_dump())
+        return config, tensors_of(delta.sites)
+
+    @classmethod
+    def from_peft(
+        cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor], backbone: Backbone
+    ) -> tuple[Self, dict[str, Tensor]]:
+        """Return settings and state that do what a LORA adapter of PEFT does; ranks may differ within it."""
+        values, state = read_lora(config, tensors, backbone)
+        return cls.parse(values, "PAT 'lora'"), state
 
 
 class LoraDelta(Delta):
@@ -69,7 +95,7 @@ class LoraDelta(Delta):
 
     def __init__(self, settings: Lora, backbone: Backbone, seed: int) -> None:
         super().__init__(backbone, settings)
-        found = linear_sites("lora", backbone, settings.roles, settings.layers)
+        found = settings.chosen(backbone)
         generator = torch_generator(seed, "lora")
         self.A, self.B = nn.ParameterDict(), nn.ParameterDict()
         for site, layer in found:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from backbones.base import Backbone
 from backbones.core.artifacts import load_tensors, save_tensors, write_json
 from backbones.core.errors import FrostlineError, unknown
 
@@ -90,3 +92,65 @@ def _no_weights(folder: Path) -> FrostlineError:
             f"{WEIGHTS!r})."
         )
     return FrostlineError(f"{folder} has {CONFIG} but no {WEIGHTS}; copy that file too, or save the adapter again.")
+
+
+def named_by(path: str, name: str) -> bool:
+    """Return whether ``path`` is ``name`` or ends with it after a dot: how PEFT understands names of modules."""
+    return path == name or path.endswith(f".{name}")
+
+
+def targets_of(backbone: Backbone, paths: Sequence[str]) -> list[str] | str:
+    """Return ``target_modules`` that choose exactly the modules at ``paths`` in the plain model.
+
+    Args:
+        backbone: whose modules they are.
+        paths: such as ``blocks.0.attn.qkv``.
+
+    Returns:
+        Ends of paths such as ``attn.qkv`` where they do, else whole paths, else a regular expression.
+    """
+    modules = [name for name, _ in backbone.module.named_modules()]
+    blocks = [f"{site.path}." for site in backbone.sites("block")]
+    ends = {next((path.removeprefix(block) for block in blocks if path.startswith(block)), path) for path in paths}
+    for names in (sorted(ends), list(paths)):
+        if {module for module in modules if any(named_by(module, name) for name in names)} == set(paths):
+            return names
+    return "|".join(re.escape(path) for path in paths)
+
+
+def unwrapped(tensors: Mapping[str, Tensor], backbone: Backbone) -> tuple[dict[str, Tensor], list[str]]:
+    """Take off what PEFT's user had around the backbone, such as ``bert.`` of a classifier.
+
+    Args:
+        tensors: by their names in PEFT's file.
+        backbone: the bare model.
+
+    Returns:
+        The tensors that belong to the backbone, named as if PEFT had wrapped it alone, and the names of the others,
+        which belong to heads.
+    """
+    inside = {name for name in tensors if name.startswith(PREFIX)}
+    words = {name: name.removeprefix(PREFIX).split(".") for name in inside}
+    starts = {tuple(parts[:depth]) for parts in words.values() for depth in range(min(4, len(parts)))}
+    modules = {name for name, module in backbone.module.named_modules() if not isinstance(module, nn.Identity)}
+
+    def fitting(start: tuple[str, ...]) -> list[str]:
+        size = len(start)
+        return [
+            name
+            for name, parts in words.items()
+            if tuple(parts[:size]) == start and _module_in(parts[size:], modules) is not None
+        ]
+
+    best = min(starts, key=lambda start: (-len(fitting(start)), len(start)), default=())
+    kept = fitting(best)
+    around = "".join(f"{word}." for word in best)
+    found = {PREFIX + name.removeprefix(PREFIX + around): tensors[name] for name in kept}
+    found |= {name: tensor for name, tensor in tensors.items() if name not in inside}
+    return found, sorted(inside - set(kept))
+
+
+def _module_in(parts: Sequence[str], modules: Container[str]) -> str | None:
+    """Return the longest path of a module that a name begins with, None where there is none."""
+    paths = (".".join(parts[:size]) for size in range(len(parts) - 1, 0, -1))
+    return next((path for path in paths if path in modules), None)

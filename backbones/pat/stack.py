@@ -9,10 +9,11 @@ from pydantic import Field, SerializeAsAny
 from torch import nn
 
 from backbones.base import Backbone
-from backbones.core.errors import FrostlineError
+from backbones.core.errors import FrostlineError, nearest
 from backbones.core.seed import derive
 from backbones.core.settings import Settings
 from backbones.delta import Delta
+from backbones.pat.sites import UnfitError
 
 JOIN = "+"
 
@@ -47,8 +48,20 @@ class Stack(Settings):
         return StackDelta(self, backbone, seed)
 
     def parameter_count(self, backbone: Backbone) -> int:
-        """Return the sum over the members."""
-        return sum(part.parameter_count(backbone) for part in self._members())
+        """Return the sum over the members.
+
+        Raises:
+            FrostlineError: as ``grow``. Whether rules overlap shows when they are put on, so the members are, for a
+                moment.
+        """
+        total = 0
+        for name, part in self.parts.items():
+            try:
+                total += part.parameter_count(backbone)  # type: ignore[attr-defined]
+            except FrostlineError as error:
+                raise _within(self, name, error) from error
+        self.grow(backbone, 0).detach()
+        return total
 
     def _members(self) -> list[Any]:
         return list(self.parts.values())
@@ -69,7 +82,7 @@ class StackDelta(Delta):
                 child: Delta = part.grow(backbone, derive(seed, "stack", name))  # type: ignore[attr-defined]
             except FrostlineError as error:
                 self.detach()
-                raise FrostlineError(f"stack {JOIN.join(settings.parts)!r}, at {name!r}: {error}") from error
+                raise _within(settings, name, error) from error
             self.parts[name] = child
             self._undo.append(child.detach)
             self._layers.append(child.first_layer)
@@ -94,16 +107,23 @@ class StackDelta(Delta):
         return [child for child in self.parts.values() if isinstance(child, Delta)]
 
 
+def _within(stack: Stack, name: str, error: FrostlineError) -> FrostlineError:
+    """Return the error of a member with the name of the stack; one that says that a site is missing goes on to."""
+    kind = UnfitError if isinstance(error, UnfitError) else FrostlineError
+    return kind(f"stack {JOIN.join(stack.parts)!r}, at {name!r}: {error}")
+
+
 def make_pat(name: str, values: Mapping[str, Any], layers: str | None = None) -> Any:
     """Return the PAT of a name or of several joined by ``+``.
 
     Args:
         name: a registered name such as ``lora``, or a stack such as ``layernorm+prefix+adapter``.
         values: its settings; of a stack, name of a member -> settings, or keys such as ``prefix.length``.
-        layers: layers for every member that has the setting ``layers`` and is not told otherwise.
+        layers: layers for every member that is not told otherwise.
 
     Raises:
-        FrostlineError: an unknown name (nearest offered), one named twice, wrong settings.
+        FrostlineError: an unknown name (nearest offered), one named twice, wrong settings, layers for a PAT that cannot
+            choose them.
     """
     names = [part.strip() for part in name.split(JOIN)]
     if len(names) == 1:
@@ -123,6 +143,26 @@ def pat_values(pat: Any) -> dict[str, Any]:
     return found
 
 
+def pat_name(pat: Any) -> str:
+    """Return the registered name of a PAT, or those of a stack's members joined by ``+``: what ``make_pat`` takes.
+
+    Raises:
+        FrostlineError: no registry knows it.
+    """
+    from backbones.pat import PATS
+
+    if isinstance(pat, Stack):
+        return JOIN.join(pat.parts)
+    target = f"{type(pat).__module__}:{type(pat).__qualname__}"
+    for entry in PATS.entries():
+        if entry.target.partition("[")[0].strip() == target or entry.load() is type(pat):
+            return entry.name
+    raise FrostlineError(
+        f"the PAT {target} has no name; register it under the entry-point group {PATS.group}, so that what it trains "
+        "can be loaded again."
+    )
+
+
 def _make(name: str, values: Mapping[str, Any], layers: str | None) -> Any:
     from backbones.pat import PATS
 
@@ -139,9 +179,16 @@ def _shares(name: str, names: list[str], values: Mapping[str, Any]) -> dict[str,
     for key, value in values.items():
         member, dot, inner = key.partition(".")
         if member not in shares or not (dot or isinstance(value, Mapping)):
+            close = nearest(member, names, limit=1)
+            hint = f" Did you mean '{close[0]}{dot}{inner}'?" if close and dot else ""
             raise FrostlineError(
-                f"stack {name!r}: the setting {key!r} belongs to none of its members; write it as {names[0]}.KEY, with "
-                f"one of {', '.join(names)} in front."
+                f"stack {name!r}: the setting {key!r} belongs to none of its members.{hint} Write it as "
+                f"{names[0]}.KEY, with one of {', '.join(names)} in front."
             )
-        shares[member] |= {inner: value} if dot else dict(value)
+        for word, given in {inner: value}.items() if dot else value.items():
+            if shares[member].setdefault(word, given) != given:
+                raise FrostlineError(
+                    f"stack {name!r}: the setting {member}.{word} is given twice ({shares[member][word]!r} and "
+                    f"{given!r}); keep one."
+                )
     return shares
