@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from backbones.pat.ledger import MEANING
 from continual.metrics import Interval
 from continual.report import MultiReport, Report, RunReport
 
@@ -78,7 +79,17 @@ def _costs(runs: Sequence[RunReport]) -> list[Row]:
         Row("backbone forwards", f"{sum(run.forwards for run in runs):,}", f"samples encoded{together}"),
     ]
     rows += [Row(f"seconds: {phase}", f"{seconds:.1f}", f"wall time{together}") for phase, seconds in phases.items()]
-    return rows + ([Row("peak memory", f"{max(peaks) / 2**20:,.0f} MiB", "resident")] if peaks else [])
+    rows += [Row("peak memory", f"{max(peaks) / 2**20:,.0f} MiB", "resident")] if peaks else []
+    return rows + _ledger(runs[0])
+
+
+def _ledger(run: RunReport) -> list[Row]:
+    rows = []
+    for name, value in run.ledger.items():
+        unit, note = MEANING.get(name, ("", ""))
+        number = f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
+        rows.append(Row(f"ledger: {name.replace('_', ' ')}", f"{number} {unit}".strip(), note))
+    return rows
 
 
 def _parts(run: RunReport) -> str:

@@ -102,6 +102,7 @@ class RunReport(Settings):
         bytes_per_class: bytes stored between steps, divided by the classes seen.
         forwards: samples sent through the backbone in all.
         seconds_by_phase: phase -> wall seconds; peak_memory_bytes: peak resident memory, None if unknown.
+        ledger: what a crossbar would rewrite (``backbones.pat.ledger``); empty where the delta keeps none.
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -122,6 +123,7 @@ class RunReport(Settings):
     forwards: int = Field(ge=0)
     seconds_by_phase: dict[str, float] = Field(default_factory=dict)
     peak_memory_bytes: int | None = Field(default=None, ge=0)
+    ledger: dict[str, int | float] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @model_validator(mode="after")

@@ -17,6 +17,7 @@ from backbones.core.errors import FrostlineError
 from backbones.core.samples import Progress, silent
 from backbones.core.seed import derive
 from backbones.features import FeatureStore
+from backbones.pat.ledger import ledger, notes_of
 from benchmarks.types import Stream
 from continual.artefact import write_artefact
 from continual.checkpoint import Checkpoints
@@ -177,7 +178,8 @@ class Run:
                 "forwards": sum(round(step.forwards) for step in steps),
                 "seconds_by_phase": _sum([step.seconds for step in steps]),
                 "peak_memory_bytes": peak_memory(),
-                "notes": self.plan.backbone.notes,
+                "ledger": ledger(engine.delta),
+                "notes": (*self.plan.backbone.notes, *notes_of(engine.delta)),
             }
         )
 
@@ -238,7 +240,8 @@ def draw(folder: Path, report: Report) -> list[Path]:
             for kind in kinds
         }
         names = runs[0].stream.class_names
-        pictures["map.png"] = feature_map(tensors["features"].numpy(), tensors["labels"].numpy(), prototypes, names)
+        if len(tensors["features"]) > 1:  # one test sample spans no plane
+            pictures["map.png"] = feature_map(tensors["features"].numpy(), tensors["labels"].numpy(), prototypes, names)
     written = write_pictures(folder / "plots", pictures)
     write_text(folder / "report.html", page(report, pictures))
     return [*written, folder / "report.html"]

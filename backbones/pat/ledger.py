@@ -59,6 +59,11 @@ def ledger(delta: Delta) -> Ledger:
     return total
 
 
+def notes_of(delta: Delta) -> tuple[str, ...]:
+    """Return what a delta, or the members of a stack, want the user to know, such as a pool adapter of another base."""
+    return tuple(note for part in delta.modules() for note in getattr(part, "notes", ()))
+
+
 def entries(*, written: int, lora: int, programmed: int, here: int, digital: int, energy_per_cell: float) -> Ledger:
     """Return the ledger of one delta.
 
