@@ -51,8 +51,7 @@ class Stack(Settings):
         """Return the sum over the members.
 
         Raises:
-            FrostlineError: as ``grow``. Whether rules overlap shows when they are put on, so the members are, for a
-                moment.
+            FrostlineError: a member that does not fit. That rules overlap shows when they are put on.
         """
         total = 0
         for name, part in self.parts.items():
@@ -60,7 +59,6 @@ class Stack(Settings):
                 total += part.parameter_count(backbone)  # type: ignore[attr-defined]
             except FrostlineError as error:
                 raise _within(self, name, error) from error
-        self.grow(backbone, 0).detach()
         return total
 
     def _members(self) -> list[Any]:
