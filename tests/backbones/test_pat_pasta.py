@@ -9,6 +9,7 @@ from pat_checks import (
     batch_of,
     bert_large,
     check_gradients_are_its_own,
+    check_identity_in_bf16,
     entering_block,
     features,
     nudged,
@@ -192,3 +193,8 @@ def test_a_delta_cannot_be_folded():
     assert not delta.mergeable and not Pasta.mergeable
     with pytest.raises(FrostlineError, match="Pasta cannot be folded into weights"):
         delta.merged()
+
+
+@pytest.mark.parametrize("kind", ["vit", "bert"])
+def test_half_precision_starts_as_the_identity_too(kind):
+    check_identity_in_bf16(Pasta(), SMALL[kind]())

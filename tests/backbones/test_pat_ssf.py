@@ -4,7 +4,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pat_checks import SMALL, bert_large, check_gradients_are_its_own, check_merged, features, nudged, vit_base
+from pat_checks import (
+    SMALL,
+    bert_large,
+    check_gradients_are_its_own,
+    check_identity_in_bf16,
+    check_merged,
+    features,
+    nudged,
+    vit_base,
+)
 from torch import nn
 
 from backbones.core.errors import FrostlineError
@@ -147,3 +156,8 @@ def test_layers_out_of_range_are_refused():
     for call in (lambda: Ssf(layers="3").grow(tiny_bert(), 0), lambda: Ssf(layers="3").parameter_count(tiny_bert())):
         with pytest.raises(FrostlineError, match="layers '3'"):
             call()
+
+
+@pytest.mark.parametrize("kind", ["vit", "bert"])
+def test_half_precision_starts_as_the_identity_too(kind):
+    check_identity_in_bf16(Ssf(), SMALL[kind]())

@@ -86,6 +86,19 @@ def check_merged(pat, make):
     assert torch.equal(features(backbone), base)
 
 
+def check_identity_in_bf16(pat, backbone):
+    """Assert that half the precision does not undo the identity at the start, and that training changes features."""
+    from backbones.encoder import Encoder
+
+    raw = raw_batch(backbone)
+    base = Encoder(backbone, precision="bf16").features(raw)
+    delta = pat.grow(backbone, 0)
+    encoder = Encoder(backbone, delta, precision="bf16")
+    assert torch.equal(encoder.features(raw), base)
+    nudged(delta)
+    assert not torch.allclose(encoder.features(raw), base, atol=1e-2)
+
+
 def check_gradients_are_its_own(pat, backbone):
     """Assert that training reaches every tensor of the delta and nothing else of the backbone."""
     delta = nudged(pat.grow(backbone, 0))
