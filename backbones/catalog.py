@@ -49,13 +49,13 @@ class LoadOptions:
     pooling: str | None = None
     max_tokens: int | None = None
 
-    def adjust(self, usual: Preprocessing, name: str) -> Preprocessing:
+    def adjust(self, usual: Preprocessing, name: str = "") -> Preprocessing:
         """Return ``usual`` with the mode and size of these options; raises FrostlineError for options of texts."""
         for key in ("pooling", "max_tokens"):
             if getattr(self, key) is not None:
                 raise FrostlineError(
-                    f"{key} = {getattr(self, key)!r} is for text encoders, but backbone {name!r} takes images; leave "
-                    "it out."
+                    f"{key} = {getattr(self, key)!r} is for text encoders, but backbone {name!r} takes images: "
+                    "leave it out."
                 )
         size = self.image_size or usual.size
         return replace(usual, size=size, mode=self.preprocessing or usual.mode)

@@ -36,7 +36,7 @@ def _option(words: str, panel: str, *names: str) -> Any:
 def run(
     context: typer.Context,
     benchmark: Annotated[str | None, _option("stream to learn, see --list benchmarks", DATA)] = None,
-    data_root: Annotated[str | None, _option("folder with the data", DATA)] = None,
+    data_root: Annotated[str | None, _option("folder or file with the data", DATA)] = None,
     download: Annotated[bool | None, _option("whether missing data may be downloaded", DATA)] = None,
     shots: Annotated[int | None, _option("training samples per class", DATA)] = None,
     backbone: Annotated[str | None, _option("frozen transformer, see --list backbones", MODEL)] = None,
@@ -86,7 +86,7 @@ def run(
         return
     given = {key: value for key, value in context.params.items() if value is not None and key not in _NOT_SETTINGS}
     if list_ is not None:
-        _list(list_)
+        _list(list_, given)
     else:
         _execute(_settings(given, config, resume), out, resume, store, dry_run=dry_run)
 
@@ -187,10 +187,17 @@ def _stoppable(begun: list[Path]) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _list(what: str) -> None:
+def _list(what: str, given: dict[str, Any]) -> None:
     from continual import cli_view as view
 
-    view.show_registry(what, registry(what))
+    table = registry(what)
+    if what == "pats":
+        from continual.pats import facts, measured_on
+
+        backbone = measured_on(_settings(given, None, None))
+        view.show_pats(backbone, facts(backbone))
+    else:
+        view.show_registry(what, table)
 
 
 def registry(what: str) -> Registry:
@@ -229,20 +236,22 @@ def report_(folder: Annotated[Path, typer.Argument(help="run folder")]) -> None:
 @app.command("predict")
 def predict(
     folder: Annotated[Path, typer.Argument(help="run folder")],
-    images: Annotated[list[Path], typer.Argument(help="image files")],
-    top: Annotated[int, typer.Option(help="classes shown per image", min=1)] = 3,
+    inputs: Annotated[
+        list[str], typer.Argument(help="image files; of a run on texts: texts, or files of a text a line")
+    ],
+    top: Annotated[int, typer.Option(help="classes shown for each", min=1)] = 3,
     seed: Annotated[int | None, typer.Option(help="which seed of the run (default: the first)")] = None,
     device: Annotated[str | None, typer.Option(help="where to compute (default: where the run did)")] = None,
     json_: Annotated[bool, typer.Option("--json", help="print JSON instead of a table")] = False,
 ) -> None:
-    """Classify images with the artefact of a finished run."""
-    from benchmarks.images import decode_image
+    """Classify images or texts with the artefact of a finished run."""
     from continual import cli_view as view
     from continual.artefact import read_artefact
+    from continual.inputs import read_inputs
 
-    raw = [decode_image(path) for path in images]
     classifier = read_artefact(folder, seed, device)
-    view.show_predictions(images, classifier.predict(raw, top), as_json=json_)
+    names, raw = read_inputs(inputs, classifier.encoder.backbone.modality)
+    view.show_predictions(names, classifier.predict(raw, top), classifier.encoder.backbone.modality, as_json=json_)
 
 
 def main() -> None:

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from backbones.core.registry import Registry
 
 if TYPE_CHECKING:
+    from backbones.base import Backbone
     from continual.engine import Step
+    from continual.pats import PatFacts
     from continual.plan import Estimate, Plan
     from continual.report import Report, RunReport
 
@@ -125,6 +128,28 @@ def show_registry(what: str, registry: Registry) -> None:
     Console().print(table, highlight=False)
 
 
+def show_pats(backbone: Backbone, facts: Sequence[PatFacts]) -> None:
+    """Print what every registered PAT would train on a backbone and what it touches."""
+    table = Table(title=f"PATs on {backbone.name}", title_justify="left", box=None, header_style="bold")
+    for name in ("name", "trains", "identity", "merges"):
+        table.add_column(name, justify="right" if name == "trains" else "left", no_wrap=True)
+    table.add_column("what it is; what it touches")
+    table.add_column("origin", no_wrap=True)
+    for fact in facts:
+        trains = "does not fit" if fact.trains is None else f"{fact.trains:,}"
+        identity, merges = ("yes" if known else "no" for known in (fact.identity, fact.mergeable))
+        table.add_row(fact.name, trains, identity, merges, f"{fact.summary}; touches {fact.touches}", fact.origin)
+    console = Console()
+    console.print(table, highlight=False)
+    total = f"{backbone.parameter_count:,}"
+    console.print(
+        f"trains: parameters with default settings, beside {total} frozen ones (another backbone: --backbone NAME); "
+        "identity: whether it starts as one; merges: whether it folds into the weights. Several at once: --pat a+b",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
 def plan_table(plan: Plan, found: Estimate) -> Table:
     """Return the plan of a run as a table."""
     settings = plan.settings
@@ -177,20 +202,22 @@ def show_report(report: Report, folder: Path) -> None:
     )
 
 
-def show_predictions(images: Sequence[Path], found: list[list[tuple[str, float]]], *, as_json: bool) -> None:
-    """Print the classes of each image."""
+def show_predictions(
+    names: Sequence[str], found: list[list[tuple[str, float]]], modality: str, *, as_json: bool
+) -> None:
+    """Print the classes of each input; ``modality`` names the first column."""
     if as_json:
         rows = [
-            {"image": str(path), "classes": [{"class": name, "score": score} for name, score in best]}
-            for path, best in zip(images, found, strict=True)
+            {modality: name, "classes": [{"class": label, "score": score} for label, score in best]}
+            for name, best in zip(names, found, strict=True)
         ]
         Console().print_json(json.dumps(rows))
         return
     table = Table(box=None, header_style="bold")
-    table.add_column("image")
+    table.add_column(modality)
     table.add_column("class")
     table.add_column("then")
-    for path, best in zip(images, found, strict=True):
-        then = ", ".join(f"{name} ({score:.3g})" for name, score in best[1:])
-        table.add_row(str(path), f"{best[0][0]} ({best[0][1]:.3g})", then)
+    for name, best in zip(names, found, strict=True):
+        then = ", ".join(f"{label} ({score:.3g})" for label, score in best[1:])
+        table.add_row(escape(name), f"{best[0][0]} ({best[0][1]:.3g})", then)
     Console().print(table, highlight=False, soft_wrap=True)

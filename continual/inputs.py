@@ -1,0 +1,44 @@
+"""Raw inputs from the command line: image files, texts, files of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from backbones.core.errors import FrostlineError
+
+
+def read_inputs(words: Sequence[str], modality: str) -> tuple[list[str], list[Any]]:
+    """Return what to call each input, and the raw inputs.
+
+    Args:
+        words: image files; of modality ``"text"``: a file stands for its lines that are not blank, anything else for
+            itself.
+        modality: ``"image"`` or ``"text"``.
+
+    Raises:
+        FrostlineError: a file that cannot be read, or no input at all.
+    """
+    if modality == "image":
+        from benchmarks.images import decode_image
+
+        return list(words), [decode_image(word) for word in words]
+    texts = [text for word in words for text in _texts(word)]
+    if not texts:
+        raise FrostlineError(f"{', '.join(map(repr, words))}: no text to classify; pass a text, or a file of texts.")
+    return texts, list(texts)
+
+
+def _texts(word: str) -> list[str]:
+    path = Path(word)
+    try:
+        is_file = path.is_file()
+    except OSError:  # a text may be longer than any file name
+        is_file = False
+    if not is_file:
+        return [word] if word.strip() else []
+    try:
+        return [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise FrostlineError(f"cannot read the texts of {path}: {error}. Save it as UTF-8, a text a line.") from error
