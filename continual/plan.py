@@ -134,6 +134,7 @@ def _check_fit(pat: Pat, backbone: Backbone) -> None:
     """Refuse settings that do not fit this backbone before any data is read, and say which PATs do."""
     try:
         pat.parameter_count(backbone)
+        pat.grow(backbone, 0).detach()  # whether the rules of a stack overlap shows when they are put on
     except UnfitError as error:
         raise FrostlineError(f"{error} PATs that fit this backbone: {', '.join(fitting(backbone))}.") from error
 

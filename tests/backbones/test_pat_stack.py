@@ -56,8 +56,8 @@ def test_stacks_meet_the_contract(kind, name):
     check_pat(make_pat(name, {}), backbone, raw_batch(backbone))
 
 
-def meet(backbone, batch, pat):
-    """Grow, run, train and take off; returns the message if the pair is refused."""
+def meet(backbone, batch, pat, plain):
+    """Grow, run, train, fold in where that is promised, and take off; returns the message if the pair is refused."""
     try:
         delta = pat.grow(backbone, 0)
     except FrostlineError as error:
@@ -71,18 +71,22 @@ def meet(backbone, batch, pat):
     (found * torch.randn(found.shape, generator=generator)).sum().backward()
     for name, parameter in delta.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+    assert delta.mergeable == pat.mergeable
+    if pat.mergeable:
+        plain.module.load_state_dict(delta.merged())
+        assert torch.allclose(features(plain, batch), found, rtol=1e-4, atol=1e-5)
     delta.detach()
     return ""
 
 
 @pytest.mark.parametrize("make", [tiny_vit, tiny_bert])
 def test_any_two_pats_work_together_unless_both_own_a_tensor(make):
-    backbone = make()
+    backbone, plain = make(), make()
     batch = backbone.preprocessing(raw_batch(backbone, 3))
     base, before = features(backbone, batch), places(backbone)
     refused = {}
     for first, second in permutations([entry.name for entry in PATS.entries() if entry.origin == "frostline"], 2):
-        message = meet(backbone, batch, make_pat(f"{first}+{second}", {}))
+        message = meet(backbone, batch, make_pat(f"{first}+{second}", {}), plain)
         assert places(backbone) == before, f"{first}+{second} leaves something behind"
         if message:
             assert f"stack '{first}+{second}', at '{second}': two rules on the tensor" in message
