@@ -159,10 +159,10 @@ class PatPlugin(_Plugin):
                 parameter.requires_grad_(False)
 
     def _tune(self, strategy: Any) -> None:
-        model, experience = self.model_of(strategy), strategy.experience
-        inputs, labels = evaluation_data(experience)
+        model = self.model_of(strategy)
         if model.delta is None or not model.delta.parameter_count:
             return
+        inputs, labels = evaluation_data(strategy.experience)
         seed = derive(self.seed, "tune", self.learned)
         tune(
             model.encoder,

@@ -240,6 +240,17 @@ def test_a_second_evaluation_computes_nothing_and_a_changed_weight_everything(st
     assert not torch.equal(old, new) and torch.equal(new, Encoder(model.source, model.delta).features(raw))
 
 
+def test_features_are_read_without_dropout_even_in_training() -> None:
+    model, batch = as_model(tiny_vit(), memory=0, classifier=nn.Identity()), torch.rand(3, 3, 16, 16)
+    delta = model.attach(make_pat("vpt", {"dropout": 0.5}), 0, "every")
+    model.train()
+    assert torch.equal(model.encode(batch), model.encode(batch)) and delta.training
+    assert not torch.equal(model(batch), model(batch)), "training has dropout"
+    delta.requires_grad_(False)
+    model.train()
+    assert torch.equal(model(batch), model(batch)), "a frozen delta has none"
+
+
 def test_memory_is_bounded_and_repeats_within_a_batch_are_one() -> None:
     model = as_model(tiny_vit(), memory=0)
     batch = torch.rand(3, 3, 16, 16)[[0, 1, 0, 2, 1]]
@@ -331,8 +342,10 @@ def test_stock_benchmarks_with_their_own_transforms_and_a_stock_classifier(strea
     found = learn(strategy_of(model, [plugin]), benchmark)
     data = Dataset("colours", tuple("abcdef"), images(72, 1), images(48, 2))
     ours = make_stream(data, increment=2, order=[4, 1, 0, 5, 3, 2])
-    expected = accuracies(engine_of(tiny_vit(), "frozen", "ncm"), ours)
-    assert [step[A_T] for step in found] == pytest.approx(expected, abs=1e-12), "heads learn without augmentation"
+    engine = engine_of(tiny_vit(), "frozen", "ncm")
+    assert [step[A_T] for step in found] == pytest.approx(accuracies(engine, ours), abs=1e-12)
+    for name, value in engine.head.state().items():
+        assert torch.equal(plugin.head.state()[name], value), "heads learn without augmentation"
 
 
 @pytest.mark.parametrize("recipe", ["strategy", "engine"])
@@ -469,3 +482,27 @@ def test_importing_the_package_leaves_avalanche_alone() -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["False", "False"]
     assert BackboneClassifier.__module__ == "continual.avalanche.model"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1993, 1, 2])
+@pytest.mark.parametrize(("pat", "recipe"), [("frozen", "strategy"), ("vpt", "strategy"), ("vpt", "engine")])
+def test_on_digits_the_last_accuracy_is_the_engine_s_to_half_a_point(pat: str, recipe: str, seed: int) -> None:
+    from backbones.catalog import load_backbone
+    from benchmarks.catalog import BENCHMARKS
+
+    digits = make_stream(BENCHMARKS.load("split-digits").load(), increment=2, seed=seed, shots=40)
+    head = HEADS.load("ipt")().build(derive(seed, "head"))
+    engine = Engine(load_backbone("bundled:vit-micro"), make_pat(pat, {}), head, seed=seed)
+    expected = accuracies(engine, digits)
+    model, usual = as_model("bundled:vit-micro", seed=seed), Tuning()
+    optimizer = AdamW(model.parameters(), lr=usual.lr, weight_decay=usual.weight_decay)
+    plugins = [PatPlugin(pat, seed=seed, recipe=recipe), IptPlugin(seed=seed)]
+    strategy = strategy_of(model, plugins, optimizer=optimizer, train_epochs=usual.epochs)
+    strategy.train_mb_size = usual.batch
+    torch.manual_seed(seed)
+    for experience in to_avalanche(digits).train_stream:
+        strategy.train(experience)
+    found = strategy.eval(to_avalanche(digits).test_stream)[A_T]
+    exact = recipe == "engine" or pat == "frozen"
+    assert found == pytest.approx(expected[-1], abs=1e-12 if exact else 0.005)
