@@ -31,12 +31,17 @@ def merge(
     from backbones.merging import merge as merge_
 
     options = LoadOptions(weights=weights, image_size=image_size)
-    merged = merge_(base, delta, out, options, lambda stage, _done, _total: typer.echo(f"{stage} ...", err=True))
+    merged = merge_(base, delta, out, options, _tell)
     for note in merged.notes:
         typer.echo(f"note: {note}", err=True)
     typer.echo(f"merged {merged.pat} into {base}: {merged.changed} of {merged.tensors} tensors changed")
     typer.echo(f"features differ by {merged.difference:.1e} at most from those with the delta beside the backbone")
     typer.echo(f"written to {merged.folder}; load it with: {merged.usage}")
+
+
+def _tell(phase: str, done: int, total: int) -> None:
+    if done < total:
+        typer.echo(f"{phase} ...", err=True)
 
 
 def main() -> None:

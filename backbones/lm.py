@@ -129,7 +129,7 @@ def load_language_model(
     place = pick_device(device)
     dtype = _dtype(precision, place)
     target = folder_of(name)
-    with _isolated():
+    with isolated():
         lead = "" if Path(target).is_dir() else "There is no such folder either. "
         module, info, tokenizer = fetch(name, lambda: _read(name, target, kind), target, lead + instead)
     notes = _check_weights(name, kind, module, info, allow_missing_head)
@@ -214,7 +214,7 @@ def _read(name: str, target: str, kind: Kind) -> tuple[Any, dict[str, Any], Any]
 
 
 @contextmanager
-def _isolated() -> Iterator[None]:
+def isolated() -> Iterator[None]:
     """Keep weights that a checkpoint lacks off the global generator, the same at every load; draw no bars."""
     from transformers.utils import logging
 

@@ -13,23 +13,31 @@ import torch
 from backbones.core.artifacts import load_tensors, save_tensors, write_json
 from backbones.core.errors import FrostlineError
 from backbones.core.seed import derive
+from backbones.deltas import load_delta, save_delta
 from backbones.encoder import Encoder
 from continual.settings import RunSettings
 
 if TYPE_CHECKING:
+    from backbones.base import Backbone
+    from backbones.delta import Delta
     from benchmarks.types import Stream
     from continual.engine import Engine
     from continual.plan import Plan
 
-FACTS, DELTA, HEAD = "artefact.json", "delta.safetensors", "head.safetensors"
+FACTS, DELTA, HEAD = "artefact.json", "delta", "head.safetensors"
+OLD_DELTA = "delta.safetensors"  # of schema 1: the tensors alone
 
 
 def write_artefact(folder: Path, plan: Plan, stream: Stream, engine: Engine) -> None:
-    """Write settings, delta and head; the frozen weights are named and fingerprinted, not copied."""
-    save_tensors(folder / DELTA, engine.delta.state_dict())
+    """Write settings, delta and head; the frozen weights are named and fingerprinted, not copied.
+
+    The delta lies in a folder of its own, as ``backbones.deltas.save_delta`` writes it: in PEFT's format where PEFT has
+    the method.
+    """
+    save_delta(engine.delta, folder / DELTA, plan.settings.backbone, derive(engine.seed, "pat"))
     save_tensors(folder / HEAD, engine.head.state())
     facts = {
-        "schema": 1,
+        "schema": 2,
         "settings": plan.settings.model_dump(mode="json"),
         "seed": engine.seed,
         "class_names": list(stream.class_names),
@@ -81,7 +89,6 @@ def read_artefact(run: Path, seed: int | None = None, device: str | None = None)
     Raises:
         FrostlineError: no artefact there, or the backbone is another one now (fingerprints shown).
     """
-    from backbones.pat.stack import make_pat
     from continual.heads import HEADS
     from continual.plan import load_for, resolve
 
@@ -100,13 +107,22 @@ def read_artefact(run: Path, seed: int | None = None, device: str | None = None)
             f"the backbone {settings.backbone!r} is not the one of this run: fingerprint "
             f"{backbone.fingerprint()[:12]} now, {facts['backbone_fingerprint'][:12]} then. Restore its weights."
         )
-    delta = make_pat(settings.pat, settings.pat_settings).grow(backbone, derive(facts["seed"], "pat"))
-    delta.load_state_dict(load_tensors(folder / DELTA)[0])
+    delta = _read_delta(folder, settings, backbone, facts["seed"])
     head = HEADS.load(settings.head).parse(settings.head_settings, "head").build(derive(facts["seed"], "head"))
     head.load_state(load_tensors(folder / HEAD)[0])
     with torch.no_grad():
         encoder = Encoder(backbone, delta, settings.precision, settings.chunk)
     return Classifier(encoder, head, tuple(facts["class_names"]))
+
+
+def _read_delta(folder: Path, settings: RunSettings, backbone: Backbone, seed: int) -> Delta:
+    if (folder / DELTA).is_dir() or not (folder / OLD_DELTA).exists():
+        return load_delta(folder / DELTA, backbone)
+    from backbones.pat.stack import make_pat
+
+    delta: Delta = make_pat(settings.pat, settings.pat_settings).grow(backbone, derive(seed, "pat"))
+    delta.load_state_dict(load_tensors(folder / OLD_DELTA)[0])
+    return delta
 
 
 def _find(run: Path, seed: int | None) -> Path:

@@ -154,7 +154,7 @@ def _refuse_others(config: Mapping[str, Any]) -> None:
 
 def _factors(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
     halves: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
+    for name, tensor in sorted(tensors.items()):
         found = re.fullmatch(rf"{re.escape(PREFIX)}(.+)\.lora_([AB])\.weight", name)
         if found is None:
             saved = config.get("modules_to_save")
