@@ -163,6 +163,36 @@ class Backbone:
             raise RuntimeError(f"{length} hidden states fit no state of a sequence of {found.shape[1]} tokens")
         return found
 
+    def plain(self, tokens: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Return hidden states without what deltas have inserted, and a function that puts it back into others.
+
+        For use inside a forward pass, by a delta.
+
+        Args:
+            tokens: hidden states, shape (batch, length, width).
+
+        Raises:
+            RuntimeError: as ``special``.
+        """
+        length = self._special(self._batch).shape[1] if self._special is not None else self.tokens
+        held: list[tuple[int, Tensor]] = []
+        present = []
+        for start, count in self._inserted:
+            if length == tokens.shape[1]:
+                break
+            length += count
+            present.append((start, count))
+        for start, count in reversed(present):
+            held.append((start, tokens[:, start : start + count]))
+            tokens = torch.cat([tokens[:, :start], tokens[:, start + count :]], dim=1)
+
+        def back(others: Tensor) -> Tensor:
+            for start, rows in reversed(held):
+                others = torch.cat([others[:, :start], rows, others[:, start:]], dim=1)
+            return others
+
+        return tokens, back
+
     def insert(self, start: int, count: int) -> Callable[[], None]:
         """Note that a delta inserts ``count`` tokens at ``start``; returns what takes the note back."""
         entry = (start, count)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from backbones.base import Backbone
 from backbones.core.errors import FrostlineError
+from backbones.core.registry import Entry
 from backbones.pat import PATS
 from continual.plan import load_for, resolve
 from continual.settings import RunSettings
@@ -42,20 +43,18 @@ def facts(backbone: Backbone) -> Sequence[PatFacts]:
     """Return the facts of every registered PAT in alphabetical order."""
     found = []
     for entry in PATS.entries():
-        pat = entry.load()()
-        try:
-            trains = pat.parameter_count(backbone)
-        except FrostlineError:
-            trains = None
-        found.append(
-            PatFacts(
-                entry.name,
-                trains,
-                pat.starts_as_identity,
-                pat.mergeable,
-                pat.touches,
-                entry.summary,
-                entry.origin,
-            )
-        )
+        found.append(_facts(entry, backbone))
     return found
+
+
+def _facts(entry: Entry, backbone: Backbone) -> PatFacts:
+    try:
+        pat = entry.load()()
+    except FrostlineError as error:  # a guest that does not import hurts nobody else
+        return PatFacts(entry.name, None, False, False, f"nothing: {error}", entry.summary, entry.origin)
+    try:
+        trains = pat.parameter_count(backbone)
+    except FrostlineError:
+        trains = None
+    identity, mergeable = pat.starts_as_identity, pat.mergeable
+    return PatFacts(entry.name, trains, identity, mergeable, pat.touches, entry.summary, entry.origin)

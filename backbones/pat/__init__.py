@@ -12,6 +12,7 @@ PATS = Registry(
         "prefix": ("backbones.pat.prefix:Prefix", "prefix tuning: keys and values in front of every attention"),
         "lora_fusion": ("backbones.pat.lora_fusion:LoraFusion", "a pool of frozen LoRAs, mixed by a few coefficients"),
         "vpt": ("backbones.pat.vpt:Vpt", "visual prompt tuning: learnable tokens, shallow or before every block"),
+        "mix": ("backbones.pat.mix:Mix", "layer mixing: a learned mean of what the blocks give"),
         "bitfit": ("backbones.pat.bitfit:BitFit", "biases of linear layers and norms, trained in full"),
         "layernorm": ("backbones.pat.layernorm:LayerNorm", "LN-tuning: gain and bias of the norms, trained in full"),
         "pasta": ("backbones.pat.pasta:Pasta", "vectors added to the special tokens before every block"),

@@ -13,6 +13,7 @@ from PIL import Image
 from backbones.catalog import BACKBONES, LoadOptions, load_backbone
 from backbones.core.errors import FrostlineError
 from backbones.pat import PATS
+from backbones.pat.sites import UnfitError, fitting
 from backbones.testing import check_backbone, check_pat, image_batch, tiny_transformers_vit, tiny_vit
 from benchmarks.catalog import BENCHMARKS
 from benchmarks.streams import make_stream
@@ -101,8 +102,13 @@ def test_the_guests_pat_meets_the_contract_on_our_backbones(guest, grow):
 def test_the_guests_backbone_meets_the_contract_and_takes_every_pat(guest):
     backbone = load_backbone("guest-backbone")
     check_backbone(backbone, image_batch(backbone))
-    for name in PATS.names():
+    fits = fitting(backbone)
+    assert {"vpt", "guest-pat", "layernorm"} <= set(fits), fits
+    for name in fits:
         check_pat(PATS.load(name)(), backbone, image_batch(backbone))
+    for name in set(PATS.names()) - set(fits):
+        with pytest.raises(UnfitError, match=f"PAT '{name}' needs .* backbone 'guest-backbone'"):
+            PATS.load(name)().grow(backbone, 0)
     assert load_backbone("guest-backbone", LoadOptions(image_size=16)).tokens == 16
     with pytest.raises(FrostlineError, match="no other weights than its own"):
         load_backbone("guest-backbone", LoadOptions(weights=Path("w.safetensors")))
