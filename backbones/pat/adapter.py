@@ -16,6 +16,7 @@ from backbones.core.errors import unknown
 from backbones.core.seed import torch_generator
 from backbones.core.settings import Settings
 from backbones.delta import Delta
+from backbones.pat.lowrank import split_words
 from backbones.pat.sites import linear_sites
 
 NAME = "adapter"
@@ -59,8 +60,7 @@ class Adapter(Settings):
     @field_validator("where", mode="before")
     @classmethod
     def _words(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            value = tuple(word.strip() for word in value.split(",") if word.strip())
+        value = split_words(value)
         for word in value if isinstance(value, tuple | list) else ():
             if word not in ENTRANCES:
                 raise ValueError(str(unknown("sublayer of an adapter", str(word), ENTRANCES)))
