@@ -23,7 +23,7 @@ from continual.settings import Tuning
 from continual.training import tune
 
 Schedule = Literal["first", "every"]
-Recipe = Literal["strategy", "engine"]
+Recipe = Literal["engine", "strategy"]
 
 
 class _Plugin(SupervisedPlugin):  # type: ignore[misc]
@@ -51,10 +51,11 @@ class PatPlugin(_Plugin):
     """Puts a PAT, or a stack of them, on the frozen backbone of the model, and trains it.
 
     The delta is attached before the first experience and learns there alone, or on every experience. With the recipe
-    ``"strategy"`` the strategy trains it as any parameter of the model: its optimizer, loss, epochs and data, replayed
-    samples included. With the recipe ``"engine"`` it is trained before the epochs of the strategy, on the data of the
-    experience alone and exactly as ``continual.Engine`` does it (warm-up, cosine of the rate, clipping, a classifier of
-    its own), and the strategy trains the classifier of the model alone: the same seed gives the same delta.
+    ``"engine"`` it is trained before the epochs of the strategy, on the data of the experience alone and exactly as
+    ``continual.Engine`` does it (warm-up, cosine of the rate, clipping, a classifier of its own): the same seed gives
+    the same delta as ``cil-run`` (to rounding, where the engine trains on stored activations). The strategy then trains
+    the classifier of the model. With the recipe ``"strategy"`` the strategy trains the delta as any parameter of the
+    model: its optimizer, loss, epochs and data, replayed samples included.
 
     Args:
         name: registered name, or several joined by ``+``.
@@ -62,7 +63,7 @@ class PatPlugin(_Plugin):
         layers: layers that it may touch, such as ``"6-11"``.
         schedule: train on the ``"first"`` experience only, or on ``"every"`` one.
         seed: of the delta, and of its training by the recipe ``"engine"``; what ``cil-run --seeds`` takes.
-        recipe: ``"strategy"`` or ``"engine"``.
+        recipe: ``"engine"`` or ``"strategy"``.
         tuning: epochs, rates and batch of the recipe ``"engine"``.
 
     Attributes:
@@ -80,7 +81,7 @@ class PatPlugin(_Plugin):
         layers: str | None = None,
         schedule: Schedule = "first",
         seed: int = 1993,
-        recipe: Recipe = "strategy",
+        recipe: Recipe = "engine",
         tuning: Tuning | Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
