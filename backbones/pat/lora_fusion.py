@@ -143,7 +143,8 @@ class LoraFusionDelta(Delta):
         self._linears = {key_of(site.path): layer for site, layer in found}
         self.alone: int | None = None
         self.filled = len(adapters)
-        self.notes = tuple(note for adapter in adapters if (note := adapter.note(backbone)))
+        self._remarks = tuple(note for adapter in adapters for note in adapter.notes)
+        self.notes = self._remarks
         self.pool = nn.ModuleList([_loaded(adapter) for adapter in adapters])
         self.pool.extend([self._fresh(number, found) for number in range(settings.trained_here)])
         groups = list(dict.fromkeys(settings.group_of(site) for site, _ in found))
@@ -182,6 +183,7 @@ class LoraFusionDelta(Delta):
         elif self.alone is not None:
             self.alone = None
             self._restart()
+        self._tell()
 
     def ledger(self) -> Ledger:
         """Return what a crossbar would have to rewrite for a new task, see ``backbones.pat.ledger``."""
@@ -206,6 +208,16 @@ class LoraFusionDelta(Delta):
         """Take back what ``get_extra_state`` gave."""
         alone, self.filled = state.tolist()
         self.alone = None if alone < 0 else alone
+        self._tell()
+
+    def _tell(self) -> None:
+        """Say that no mixture is trained as long as the pool is not full."""
+        self.notes = self._remarks
+        if self.alone is not None and self.settings.train == "experiences":
+            self.notes += (
+                f"LoRA {self.filled} of {len(self.pool)} of the pool acts alone; the mixture is trained on experience "
+                f"{self.settings.trained_here + 1} (train=experiences needs --pat-schedule every)",
+            )
 
     def _fresh(self, number: int, found: Found) -> nn.ModuleDict:
         settings = self.settings

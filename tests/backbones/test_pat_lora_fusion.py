@@ -287,13 +287,11 @@ def test_peft_folders_under_a_prefix_and_of_fewer_layers(tmp_path):
 def test_alpha_patterns_count(tmp_path):
     backbone = tiny_bert()
     folder = write_lora(tmp_path / "a", backbone, alpha_pattern={"query": 30.0})
-    factors = read_adapters([folder], backbone)[0].factors
-    assert {path.rpartition(".")[2]: s for path, (_, _, s) in factors.items()} == {
-        "query": 10.0,
-        "key": 2.0,
-        "value": 2.0,
-        "dense": 2.0,
-    }
+    tensors, _ = load_tensors(tmp_path / "a" / WEIGHTS)
+    for path, (A, B, scaling) in read_adapters([folder], backbone)[0].factors.items():
+        assert torch.equal(A, tensors[f"base_model.model.{path}.lora_A.weight"])
+        wanted = 10.0 if path.endswith("query") else 2.0
+        torch.testing.assert_close(scaling * B, wanted * tensors[f"base_model.model.{path}.lora_B.weight"])
 
 
 def test_an_adapter_of_another_base_is_noted(tmp_path):
@@ -311,9 +309,32 @@ DAMAGE = {
     "rank": {f"{SITE}A.weight": torch.zeros(5, 24)},
     "half": {f"{SITE}B.weight": None},
     "nan": {f"{SITE}B.weight": torch.full((24, 3), torch.nan)},
-    "embedding": {"base_model.model.tokens.lora_embedding_A": torch.zeros(3, 24)},
+    "embedding": {"base_model.model.patch_embed.cls_token.lora_embedding_A": torch.zeros(3, 24)},
 }
 CONFIGS = {"dora": {"use_dora": True}, "bias": {"bias": "all"}, "type": {"peft_type": "LN_TUNING"}}
+
+
+def test_heads_saved_along_are_noted(tmp_path):
+    backbone = tiny_bert()
+    folder = write_lora(tmp_path / "a", backbone, prefix="bert.", modules_to_save=["classifier"])
+    tensors, _ = load_tensors(tmp_path / "a" / WEIGHTS)
+    head = {"base_model.model.classifier.weight": torch.zeros(2, 24)}
+    save_tensors(tmp_path / "a" / WEIGHTS, {**tensors, **head})
+    delta = LoraFusion(pool=(folder,)).grow(backbone, 0)
+    assert len(delta.lora(0)) == 12
+    assert "left out base_model.model.classifier.weight" in delta.notes[0]
+
+
+def test_a_pool_that_is_not_full_is_noted():
+    delta = LoraFusion(train="experiences").grow(tiny_vit(), 0)
+    assert delta.notes == ()
+    delta.enter(0, 0)
+    assert "LoRA 1 of 2" in delta.notes[0] and "--pat-schedule every" in delta.notes[0]
+    copy = LoraFusion(train="experiences").grow(tiny_vit(), 0)
+    copy.load_state_dict(delta.state_dict())
+    assert copy.notes == delta.notes
+    delta.enter(2, 0)
+    assert delta.notes == ()
 
 
 def broken(folder, kind):
@@ -329,15 +350,15 @@ def broken(folder, kind):
 @pytest.mark.parametrize(
     "kind, words",
     [
-        ("shape", [WEIGHTS, "blocks.1.attn.proj", "(24, 48)", "(24, 24)"]),
-        ("rank", ["blocks.1.attn.proj", "(5, 24)", "(24, 3)", "no rank"]),
-        ("half", ["one of the two factors", "blocks.1.attn.proj"]),
+        ("shape", [WEIGHTS, "blocks.1.attn.proj", "(3, 48)", "(r, 24)"]),
+        ("rank", ["blocks.1.attn.proj", "(5, 24)", "(24, 3)", "(24, r)"]),
+        ("half", ["lora_B", "blocks.1.attn.proj"]),
         ("nan", ["blocks.1.attn.proj", "not finite"]),
-        ("embedding", ["tokens.lora_embedding_A", "plain LoRAs"]),
+        ("embedding", ["cls_token.lora_embedding_A", "plain LoRA"]),
         ("dora", ["DoRA", "plain"]),
         ("bias", ["biases", "'all'"]),
         ("type", ["LN_TUNING", "LORA"]),
-        ("model", ["encoder.layer.0.attention", "no linear site", "tiny-vit"]),
+        ("model", ["no factor", "another model"]),
     ],
 )
 def test_pools_that_do_not_fit_are_named(tmp_path, kind, words):
