@@ -15,7 +15,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="
 
 @app.callback()
 def backbone() -> None:
-    """Fold trained deltas into plain weights."""
+    """Fold trained deltas into plain weights; add sparse differences up."""
 
 
 @app.command()
@@ -37,6 +37,49 @@ def merge(
     typer.echo(f"merged {merged.pat} into {base}: {merged.changed} of {merged.tensors} tensors changed")
     typer.echo(f"features differ by {merged.difference:.1e} at most from those with the delta beside the backbone")
     typer.echo(f"written to {merged.folder}; load it with: {merged.usage}")
+
+
+SOURCE = "difference (.safetensors), folder of a delta or of a run, or pytorch_diff.bin of the published library"
+
+
+@app.command()
+def compose(
+    base: Annotated[str, typer.Argument(help="backbone that all differences were made from")],
+    differences: Annotated[list[Path], typer.Argument(help=SOURCE)],
+    out: Annotated[Path, typer.Option(help="new folder for the plain weights")],
+    weights: Annotated[Path | None, typer.Option(help="local weights of the backbone (.safetensors)")] = None,
+    image_size: Annotated[int | None, typer.Option(help="side of the input in pixels")] = None,
+) -> None:
+    """Add differences to the weights of BASE and write the sum, as timm or transformers loads it without us.
+
+    Their order does not matter to any bit of the result.
+    """
+    from backbones.catalog import LoadOptions
+    from backbones.cli_view import show_composed
+    from backbones.compose.writing import compose as compose_
+
+    found = compose_(base, differences, out, LoadOptions(weights=weights, image_size=image_size), _tell)
+    for note in found.notes:
+        typer.echo(f"note: {note}", err=True)
+    show_composed(found)
+
+
+@app.command()
+def difference(
+    base: Annotated[str, typer.Argument(help="backbone that the tuned weights were made from")],
+    source: Annotated[Path, typer.Argument(help=f"{SOURCE}, or a folder of tuned weights with config.json")],
+    out: Annotated[Path, typer.Option(help="file to write (.safetensors)")],
+    k: Annotated[int | None, typer.Option(help="keep the k weights that moved most (default: all)", min=1)] = None,
+    weights: Annotated[Path | None, typer.Option(help="local weights of the backbone (.safetensors)")] = None,
+) -> None:
+    """Write what SOURCE changes in BASE as one file of a difference, see compose."""
+    from backbones.catalog import LoadOptions
+    from backbones.compose.writing import export_difference
+
+    found = export_difference(base, source, out, k, LoadOptions(weights=weights), _tell)
+    for note in found.notes:
+        typer.echo(f"note: {note}", err=True)
+    typer.echo(f"written to {out}: {found.k:,} weights of {base} change; fingerprint of the base {found.base[:16]}")
 
 
 def _tell(phase: str, done: int, total: int) -> None:

@@ -7,8 +7,10 @@ __getattr__, __dir__ = lazy(
     {
         "Difference": "backbones.compose.difference",
         "combined": "backbones.compose.adding",
+        "compose": "backbones.compose.writing",
         "composed": "backbones.compose.adding",
         "difference_of": "backbones.compose.difference",
+        "export_difference": "backbones.compose.writing",
         "extract_difference": "backbones.compose.difference",
         "overlaps": "backbones.compose.adding",
         "read_any": "backbones.compose.sources",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -156,3 +156,11 @@ def extract_difference(
     tensors = tuple((name, tuple(base_state[name].shape)) for name in names)
     settings = {"extracted": True, "k": k}
     return Difference(indices, moved[indices], tensors, weights_digest(base_state), base_name, settings, label)
+
+
+def strongest(difference: Difference, k: int) -> Difference:
+    """Return the ``k`` largest changes of a difference; raises FrostlineError if it has fewer."""
+    if not 1 <= k <= difference.k:
+        raise FrostlineError(f"{difference.label}: k = {k}, but it changes {difference.k} weights; pass 1 to that.")
+    kept = largest(difference.values, k)
+    return replace(difference, indices=difference.indices[kept], values=difference.values[kept])

@@ -1,18 +1,26 @@
 """The laws of adding differences: any order, no trace, no other base."""
 
 import json
+import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backbones.catalog import LoadOptions, load_backbone
+from backbones.cli import main
 from backbones.compose import (
     Difference,
     combined,
+    compose,
     composed,
     difference_of,
+    export_difference,
     extract_difference,
     overlaps,
     read_any,
@@ -210,7 +218,10 @@ def test_refuses_another_base_and_shows_both_fingerprints():
 @pytest.mark.parametrize(
     ("tensors", "words"),
     [
-        ((("blocks.1.mlp.fc9.weight", (96, 24)),), ["'blocks.1.mlp.fc9.weight'", "tiny-vit", "nearest", "blocks.1.mlp.fc"]),
+        (
+            (("blocks.1.mlp.fc9.weight", (96, 24)),),
+            ["'blocks.1.mlp.fc9.weight'", "tiny-vit", "nearest", "blocks.1.mlp.fc"],
+        ),
         (((FC1, (24, 96)),), [FC1, "(24, 96)", "(96, 24)"]),
     ],
 )
@@ -389,3 +400,118 @@ def test_extracting_refuses_other_models_and_too_many(change, k, words):
     with pytest.raises(FrostlineError) as error:
         extract_difference(state_of(), tuned, k)
     assert all(word in str(error.value) for word in words)
+
+
+# The command line: once through the installed script, else in this process, which has imported torch already.
+
+
+SCRIPT = Path(sys.executable).with_name("backbone")
+TEXTS = ["Where is my new card?", "Please book a flight to Rome for tomorrow morning."]
+
+
+def run(*words):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([SCRIPT, *map(str, words)], capture_output=True, text=True, env=environment)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def here(monkeypatch, capsys):
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["backbone", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return stop.value.code or 0, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def text_base(tmp_path_factory):
+    """A folder with a small text encoder, as transformers writes it."""
+    folder = tmp_path_factory.mktemp("base")
+    backbone = tiny_bert()
+    backbone.module.save_pretrained(folder)
+    backbone.preprocessing.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_composes_a_text_encoder_that_transformers_loads_and_both_orders_are_the_same_file(text_base, tmp_path):
+    from transformers import AutoModel, AutoTokenizer
+
+    backbone = load_backbone(str(text_base))
+    differences = [made(backbone, seed) for seed in (1, 2)]
+    paths = [tmp_path / f"{each.label}.safetensors" for each in differences]
+    for path, each in zip(paths, differences, strict=True):
+        save_difference(path, each)
+    code, out, error = run("compose", text_base, *paths, "--out", tmp_path / "sum")
+    assert code == 0, error
+    shared = overlaps(differences)[0][1]
+    assert "d1.safetensors" in out and "also in 2" in out and f" {shared} " in out and "cil-run --backbone" in out
+    with composed(backbone, differences):
+        wanted = Encoder(backbone, precision="fp32").features(TEXTS)
+        weights = copied(backbone)
+    again = load_backbone(str(tmp_path / "sum"))
+    assert same(again.frozen_state(), weights)
+    assert torch.equal(Encoder(again, precision="fp32").features(TEXTS), wanted)
+    plain = AutoModel.from_pretrained(tmp_path / "sum")
+    assert all(torch.equal(plain.state_dict()[name], tensor) for name, tensor in weights.items())
+    assert AutoTokenizer.from_pretrained(tmp_path / "sum").cls_token == "[CLS]"
+    compose(str(text_base), paths[::-1], tmp_path / "reversed")
+    files = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("sum", "reversed")]
+    assert files[0] == files[1]
+
+
+def test_composes_a_vision_transformer_into_weights_that_cil_run_takes(tmp_path):
+    base = "bundled:vit-micro"
+    backbone = load_backbone(base)
+    difference = made(backbone, 1, k=500)
+    save_difference(tmp_path / "a.safetensors", difference)
+    found = compose(base, [tmp_path / "a.safetensors"], tmp_path / "sum")
+    again = load_backbone(base, LoadOptions(weights=tmp_path / "sum" / "model.safetensors"))
+    state = backbone.frozen_state()
+    assert same(again.frozen_state(), {**state, **combined(state, [difference])})
+    assert "--weights" in found.usage and found.weights == backbone.parameter_count
+
+
+def test_exports_differences_of_tuned_weights_and_of_the_older_format(text_base, tmp_path, here):
+    backbone = load_backbone(str(text_base))
+    state = copied(backbone)
+    difference = made(backbone, 7)
+    with composed(backbone, [difference]):
+        backbone.module.save_pretrained(tmp_path / "tuned")
+        backbone.preprocessing.tokenizer.save_pretrained(tmp_path / "tuned")
+        tuned = copied(backbone)
+    code, out, error = here("difference", text_base, tmp_path / "tuned", "--out", tmp_path / "d.safetensors")
+    assert code == 0 and f"{difference.k} weights" in out, error
+    found = read_difference(tmp_path / "d.safetensors")
+    assert same({**state, **combined(state, [found])}, tuned)
+    torch.save(
+        {name: tuned[name] - state[name] for name in state if state[name].is_floating_point()}, tmp_path / "p.bin"
+    )
+    few = export_difference(str(text_base), tmp_path / "p.bin", tmp_path / "few.safetensors", 5)
+    assert few.k == 5 and few.base == difference.base and any("does not say" in note for note in few.notes)
+    assert set(few.values.abs().tolist()) <= set((tuned_flat(tuned, state)).abs().topk(6).values.tolist())
+    with pytest.raises(FrostlineError, match="k = 41, but it changes 40"):
+        export_difference(str(text_base), tmp_path / "d.safetensors", tmp_path / "x.safetensors", 41)
+
+
+def tuned_flat(tuned, state):
+    return torch.cat([(tuned[n] - state[n]).flatten() for n in state if state[n].is_floating_point()]).double()
+
+
+def test_command_refuses_in_one_sentence_and_writes_nothing(text_base, tmp_path, here):
+    other = made(tiny_bert(seed=3), 1)
+    path = tmp_path / "other.safetensors"
+    save_difference(path, other)
+    code, out, error = here("compose", text_base, path, "--out", tmp_path / "sum")
+    own = weights_digest(load_backbone(str(text_base)).frozen_state())
+    assert code == 2 and not out and not (tmp_path / "sum").exists()
+    assert "another base" in error and other.base[:16] in error and own[:16] in error
+    for sources, words in (([path, path], "given twice"), ([tmp_path / "none.safetensors"], "does not exist")):
+        with pytest.raises(FrostlineError, match=words):
+            compose(str(text_base), sources, tmp_path / "sum")
+    (tmp_path / "sum").mkdir()
+    with pytest.raises(FrostlineError, match="exists already"):
+        compose(str(text_base), [path], tmp_path / "sum")
