@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -34,6 +35,7 @@ class Facts(Settings):
         seed: what it was grown with.
         base: name of the frozen backbone; fingerprint: of its weights, see ``Backbone.fingerprint``.
         file: where the tensors are; digest: SHA-256 of them, see ``digest_tensors``.
+        adapter: the same of PEFT's file where that stands beside ``file`` and says less, else ``""``.
     """
 
     format: int = Field(ge=1, le=1)
@@ -44,13 +46,15 @@ class Facts(Settings):
     fingerprint: str
     file: str
     digest: str
+    adapter: str = ""
 
 
 def save_delta(delta: Delta, folder: Path, base: str | None = None, seed: int = 0) -> None:
     """Write a trained delta so that ``load_delta`` grows it again, with equal outputs.
 
     A method that PEFT has is written in PEFT's format: ``peft.PeftModel.from_pretrained`` takes the folder for the
-    plain model. Anything else is written as ``delta.safetensors``. ``pat_config.json`` is beside either.
+    plain model. What PEFT lacks, or what could not be trained on from its format (such as a projection), is written
+    as ``delta.safetensors``. ``pat_config.json`` is beside either.
 
     Args:
         delta: on its backbone; its PAT must be registered.
@@ -67,12 +71,13 @@ def save_delta(delta: Delta, folder: Path, base: str | None = None, seed: int = 
     adapter = pat.to_peft(delta) if isinstance(pat, PeftPat) else None
     for old in (FACTS, CONFIG, WEIGHTS, OWN):
         (folder / old).unlink(missing_ok=True)
+    state = delta.state_dict()
     if adapter is not None:
         config, tensors = adapter
         write_peft(folder, {"base_model_name_or_path": called.removeprefix("hf:"), **config}, tensors)
-    else:
-        tensors = delta.state_dict()
-        save_tensors(folder / OWN, tensors)
+    whole = adapter is not None and _same(pat.from_peft(*adapter, backbone)[1], state)
+    if not whole:
+        save_tensors(folder / OWN, state)
     facts = Facts(
         format=1,
         pat=name,
@@ -80,8 +85,9 @@ def save_delta(delta: Delta, folder: Path, base: str | None = None, seed: int = 
         seed=seed,
         base=called,
         fingerprint=backbone.fingerprint(),
-        file=OWN if adapter is None else WEIGHTS,
-        digest=digest_tensors(tensors),
+        file=WEIGHTS if whole else OWN,
+        digest=digest_tensors(tensors if whole else state),
+        adapter=digest_tensors(tensors) if adapter is not None and not whole else "",
     )
     write_json(folder / FACTS, facts.model_dump(mode="json"))
 
@@ -102,9 +108,9 @@ def load_delta(folder: Path, backbone: Backbone) -> Delta:
     place = find_delta(folder)
     try:
         facts = _read_facts(place) if (place / FACTS).exists() else None
-        if facts is not None and facts.file == OWN:
-            tensors = _own_tensors(place, facts)
-            pat, state, notes = make_pat(facts.pat, facts.settings), tensors, _other_base(facts, backbone)
+        if facts is not None and _is_own(place, facts):
+            state = _own_tensors(place, facts)
+            pat, notes = make_pat(facts.pat, facts.settings), _other_base(facts, backbone)
         else:
             pat, state, notes = _from_peft(place, facts, backbone)
         delta: Delta = pat.grow(backbone, facts.seed if facts is not None else 0)
@@ -156,6 +162,17 @@ def _read_facts(folder: Path) -> Facts:
     if not isinstance(values, Mapping):
         raise FrostlineError(f"{path} is no JSON object; save the delta again.")
     return Facts.parse(values, str(path))
+
+
+def _same(found: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> bool:
+    return found.keys() == state.keys() and all(torch.equal(found[name].cpu(), state[name].cpu()) for name in state)
+
+
+def _is_own(folder: Path, facts: Facts) -> bool:
+    """Return whether our own file counts: not where PEFT has since written other weights beside it."""
+    if facts.file != OWN:
+        return False
+    return not facts.adapter or digest_tensors(read_peft(folder)[1]) == facts.adapter
 
 
 def _own_tensors(folder: Path, facts: Facts) -> dict[str, Tensor]:

@@ -16,9 +16,10 @@ from backbones.core.errors import FrostlineError, unknown
 
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 PREFIX = "base_model.model."  # before the path of every module that PEFT wraps
+WRAPPER = "base_model."  # before the paths of a model whose modules PEFT leaves as they are
 
 # peft_type -> the PAT that reads it
-METHODS = {"LORA": "lora", "LN_TUNING": "layernorm"}
+METHODS = {"LORA": "lora", "LN_TUNING": "layernorm", "PREFIX_TUNING": "prefix"}
 
 
 def is_peft(folder: Path) -> bool:
@@ -146,8 +147,13 @@ def unwrapped(tensors: Mapping[str, Tensor], backbone: Backbone) -> tuple[dict[s
     kept = fitting(best)
     around = "".join(f"{word}." for word in best)
     found = {PREFIX + name.removeprefix(PREFIX + around): tensors[name] for name in kept}
-    found |= {name: tensor for name, tensor in tensors.items() if name not in inside}
-    return found, sorted(inside - set(kept))
+    heads = {
+        name
+        for name in set(tensors) - inside
+        if name.startswith(WRAPPER) and _module_in(name.removeprefix(WRAPPER).split("."), modules) is None
+    }
+    found |= {name: tensors[name] for name in set(tensors) - inside - heads}
+    return found, sorted(heads | (inside - set(kept)))
 
 
 def _module_in(parts: Sequence[str], modules: Container[str]) -> str | None:

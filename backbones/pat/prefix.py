@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -17,6 +17,8 @@ from backbones.core.seed import torch_generator
 from backbones.core.settings import Settings
 from backbones.delta import Delta
 from backbones.pat.attention import BesideKeys, check_met, check_reachable, key_width
+from backbones.pat.peft_prefix import config_of, read_prefix, tensors_of
+from backbones.pat.positions import check_shiftable, shift_positions
 from backbones.pat.sites import UnfitError, sites_of
 
 NAME = "prefix"
@@ -34,6 +36,8 @@ class Prefix(Settings):
             mapped by linear, tanh, linear to the keys and values of all layers; None: they are trained as they are.
         std: standard deviation at the start.
         layers: chosen blocks, such as ``"6-11"`` or ``"0,2,4"``; ``"all"``.
+        shift: whether the positions of a text's tokens begin after the prefix, as in PEFT, which can load a prefix of
+            all layers only if they do; the lowest blocks are then touched whatever the layers.
     """
 
     starts_as_identity: ClassVar[bool] = False
@@ -44,6 +48,7 @@ class Prefix(Settings):
     projection: int | None = Field(default=None, ge=1, le=65536)
     std: float = Field(default=0.02, ge=0.0)
     layers: str = "all"
+    shift: bool = False
 
     def grow(self, backbone: Backbone, seed: int) -> PrefixDelta:
         """Put keys and values on ``backbone``."""
@@ -53,7 +58,8 @@ class Prefix(Settings):
         """Return the attentions that get a prefix, and the width of their keys, heads together.
 
         Raises:
-            UnfitError: an attention that is absent, out of reach, or of another width than the others.
+            UnfitError: an attention that is absent, out of reach, or of another width than the others; positions that
+                cannot be shifted.
             FrostlineError: layers out of range.
         """
         sites = sites_of(NAME, backbone, ["attn"], self.layers)
@@ -65,6 +71,8 @@ class Prefix(Settings):
                 f"PAT {NAME!r} needs keys of one width in all chosen layers; backbone {backbone.name!r} has {width} at "
                 f"{sites[0].path} and {widths[odd]} at {odd}."
             )
+        if self.length and self.shift:
+            check_shiftable(NAME, backbone)
         if self.length:
             check_reachable(NAME, backbone, sites, width)
         return sites, width
@@ -78,6 +86,22 @@ class Prefix(Settings):
         if self.projection is None:
             return len(sites) * 2 * self.length * width
         return self.length * width + (width + 1) * self.projection + (self.projection + 1) * len(sites) * 2 * width
+
+    def to_peft(self, delta: PrefixDelta) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        """Return keys and values as PEFT's PREFIX_TUNING, None without ``shift`` or where some layers have none."""
+        table = delta.table()
+        if not self.shift or not self.length or len(table) != delta.backbone.depth:
+            return None
+        return config_of(delta.backbone, table), tensors_of(table)
+
+    @classmethod
+    def from_peft(
+        cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor], backbone: Backbone
+    ) -> tuple[Self, dict[str, Tensor]]:
+        """Return settings and state that do what a PREFIX_TUNING adapter of PEFT does to an encoder of texts."""
+        _, width = cls(length=0).chosen(backbone)
+        pairs = read_prefix(config, tensors, backbone, width)
+        return cls.parse({"length": pairs.shape[2], "shift": True}, "PAT 'prefix'"), {"pairs": pairs}
 
 
 class PrefixDelta(Delta):
@@ -106,6 +130,8 @@ class PrefixDelta(Delta):
             self.outer = _linear(hidden, len(sites) * 2 * width, settings.std / math.sqrt(hidden), generator)
         self.to(backbone.device)
         if settings.length:
+            if settings.shift:
+                shift_positions(self, NAME, settings.length)
             for slot, site in enumerate(sites):
                 self.around(site, partial(self._attend, slot=slot, site=site))
 
