@@ -6,9 +6,9 @@ At a linear layer with frozen weight W0 and pool (A_i, B_i) with scalings s_i, i
 - ``delta``: change sum_i w_ig s_i B_i A_i (linear in w);
 - W' = m * (W0 + change) / rownorm(W0 + change), as in DoRA (Liu et al., ICML 2024, arXiv 2402.09353).
 
-Only w and m are trained. No weight is ever built: outputs are scaled, and row norms follow from the factors,
-||W0_j + B_j A||^2 = ||W0_j||^2 + 2 B_j (A W0_j^T) + B_j (A A^T) B_j^T. DoRA takes the norm as a constant in the
-backward pass to save memory; from the factors its gradient costs next to nothing, so it is the exact one here.
+Only w and m are trained. No weight is ever built: outputs are scaled, and row norms follow from the factors. DoRA takes
+the norm as a constant in the backward pass to save memory; from the factors its gradient costs next to nothing, so it
+is the exact one here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import linear, pad
+from torch.nn.functional import linear
 
 from backbones.base import Backbone, Site
 from backbones.core.errors import FrostlineError
@@ -28,8 +28,8 @@ from backbones.core.settings import Settings
 from backbones.delta import Delta
 from backbones.pat.ledger import Ledger, entries
 from backbones.pat.lora import Lora
-from backbones.pat.lowrank import Words, add_low_rank, fresh_down, key_of, path_of, scaling_of
-from backbones.pat.pool import Adapter, Factors, make_trained, read_adapters
+from backbones.pat.lowrank import Words, add_low_rank, fresh_down, key_of, path_of, row_norms, scaling_of
+from backbones.pat.pool import Adapter, Factors, make_trained, mixture, read_adapters
 from backbones.pat.sites import LINEAR, linear_sites
 
 WARM = 2
@@ -242,7 +242,7 @@ class LoraFusionDelta(Delta):
         with torch.no_grad():
             self.mix.w.fill_(1.0 / len(self.pool))
             for key, magnitude in self.mix.m.items():
-                magnitude.copy_(_row_norms(self._linears[key].weight, *self._factors(key)))
+                magnitude.copy_(row_norms(self._linears[key].weight, *self._factors(key)))
 
     def _parts(self, number: int) -> dict[str, Factors]:
         return dict(self.pool[number].items())  # type: ignore[operator]
@@ -252,16 +252,9 @@ class LoraFusionDelta(Delta):
         if self.alone is not None:
             part: Factors = self.pool[self.alone][key]  # type: ignore[index]
             return part.A, part.B * part.scaling
-        held = [(i, part[key]) for i, part in enumerate(self.pool) if key in part]  # type: ignore[operator, index]
-        weights = self.mix.w[:, self._column[key]]
-        if self.settings.mode == "delta":
-            A = torch.cat([part.A for _, part in held])
-            return A, torch.cat([part.B * (weights[i] * part.scaling) for i, part in held], dim=1)
-        rank = max(part.A.shape[0] for _, part in held)
-        shares = torch.stack([weights[i] * part.scaling**0.5 for i, part in held])
-        A = torch.stack([pad(part.A, (0, 0, 0, rank - part.A.shape[0])) for _, part in held])
-        B = torch.stack([pad(part.B, (0, rank - part.B.shape[1])) for _, part in held])
-        return torch.einsum("n,nri->ri", shares, A), torch.einsum("n,nor->or", shares, B)
+        held = {i: part[key] for i, part in enumerate(self.pool) if key in part}  # type: ignore[operator, index]
+        weights = self.mix.w[list(held), self._column[key]]
+        return mixture(list(held.values()), weights, self.settings.mode)
 
     def _terms(self, key: str, layer: nn.Linear) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return the factors of a site and what every output is multiplied with; in full precision."""
@@ -269,7 +262,7 @@ class LoraFusionDelta(Delta):
             A, B = self._factors(key)
             if self.alone is not None or not self.settings.magnitude:
                 return A, B, None
-            return A, B, self.mix.m[key] / _row_norms(layer.weight, A, B)
+            return A, B, self.mix.m[key] / row_norms(layer.weight, A, B)
 
     def _mixed(self, key: str, layer: nn.Linear) -> Callable[..., Tensor]:
         def run(call: Callable[..., Tensor], tokens: Tensor, **options: Any) -> Tensor:
@@ -306,15 +299,6 @@ class _Mix(nn.Module):
     @property
     def count(self) -> int:
         return sum(tensor.numel() for tensor in [self.w, *self.m.values()])
-
-
-def _row_norms(weight: Tensor, A: Tensor, B: Tensor) -> Tensor:
-    """Return the Euclidean norms of the rows of ``weight + B @ A``, shape (outputs,), without building it."""
-    frozen = weight.detach()
-    across = linear(frozen, A)  # (outputs, rank)
-    squared = frozen.square().sum(1) + 2 * (across * B).sum(1) + ((B @ (A @ A.T)) * B).sum(1)
-    # Rounding can take a row that the change cancels below zero.
-    return squared.clamp_min(torch.finfo(squared.dtype).tiny).sqrt()
 
 
 def _loaded(adapter: Adapter) -> nn.ModuleDict:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import BeforeValidator
 from torch import Tensor
+from torch.nn.functional import linear
 
 
 def split_words(value: Any) -> Any:
@@ -60,3 +61,20 @@ def add_low_rank(out: Tensor, inner: Tensor, up: Tensor, scaling: float) -> Tens
     # their own would each go over the wide output, forth and back.
     wide = torch.addmm(out.flatten(0, -2), inner.flatten(0, -2), up.t(), alpha=scaling)
     return wide.view(out.shape)
+
+
+def row_norms(weight: Tensor, A: Tensor, B: Tensor) -> Tensor:
+    """Return the Euclidean norms of the rows of ``weight + B @ A``, shape (outputs,), without building it.
+
+    ||W_j + B_j A||^2 = ||W_j||^2 + 2 B_j (A W_j^T) + B_j (A A^T) B_j^T; gradients reach A and B.
+
+    Args:
+        weight: float, shape (outputs, inputs), taken as a constant.
+        A: float, shape (rank, inputs).
+        B: float, shape (outputs, rank).
+    """
+    frozen = weight.detach()
+    across = linear(frozen, A)  # (outputs, rank)
+    squared = frozen.square().sum(1) + 2 * (across * B).sum(1) + ((B @ (A @ A.T)) * B).sum(1)
+    # Rounding can take a row that the change cancels below zero.
+    return squared.clamp_min(torch.finfo(squared.dtype).tiny).sqrt()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from backbones.base import Backbone
 from backbones.core.errors import FrostlineError
@@ -53,6 +54,25 @@ def make_trained(module: nn.Module, trained: bool) -> None:
                 part.register_parameter(name, nn.Parameter(tensor.detach()))
             else:
                 part.register_buffer(name, tensor.detach())
+
+
+def mixture(parts: Sequence[Factors], weights: Tensor, mode: str) -> tuple[Tensor, Tensor]:
+    """Return factors A, shape (rank, inputs), and B, shape (outputs, rank), whose product is the mixture of a pool.
+
+    Args:
+        parts: the LoRAs at one site; thinner factors count as filled up with zeros.
+        weights: float, shape (LoRAs,).
+        mode: ``"param"``: both factors are sums, each with the root of the scaling, and as thick as the thickest LoRA;
+            ``"delta"``: the product is the sum of the products, and its rank the sum of the ranks.
+    """
+    if mode == "delta":
+        shares = [part.B * (weights[i] * part.scaling) for i, part in enumerate(parts)]
+        return torch.cat([part.A for part in parts]), torch.cat(shares, dim=1)
+    rank = max(part.A.shape[0] for part in parts)
+    roots = weights * weights.new_tensor([part.scaling**0.5 for part in parts])
+    A = torch.stack([pad(part.A, (0, 0, 0, rank - part.A.shape[0])) for part in parts])
+    B = torch.stack([pad(part.B, (0, rank - part.B.shape[1])) for part in parts])
+    return torch.einsum("n,nri->ri", roots, A), torch.einsum("n,nor->or", roots, B)
 
 
 @dataclass(frozen=True)

@@ -140,12 +140,12 @@ def test_scaled_coefficients_change_weights_by_a_power(mode, power, seed, times)
 
 
 def test_the_norm_and_its_gradient_are_exact():
-    from backbones.pat.lora_fusion import _row_norms
+    from backbones.pat.lowrank import row_norms
 
     generator = torch_generator(0, "norms")
     W, A, B = (torch.randn(*s, generator=generator, dtype=torch.float64) for s in [(6, 5), (2, 5), (6, 2)])
-    torch.testing.assert_close(_row_norms(W, A, B), (W + B @ A).norm(dim=1))
-    assert torch.autograd.gradcheck(lambda a, b: _row_norms(W, a, b), (A.requires_grad_(), B.requires_grad_()))
+    torch.testing.assert_close(row_norms(W, A, B), (W + B @ A).norm(dim=1))
+    assert torch.autograd.gradcheck(lambda a, b: row_norms(W, a, b), (A.requires_grad_(), B.requires_grad_()))
 
 
 def test_the_fusion_starts_as_the_plain_mixture_of_the_pool(pool):
