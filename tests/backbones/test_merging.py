@@ -10,6 +10,7 @@ import pytest
 import timm
 import torch
 import transformers
+from hub_client import run_with_hub
 from safetensors.torch import load_file, save_file
 
 from backbones import merging
@@ -168,6 +169,25 @@ def test_an_adapter_that_peft_wrote(tmp_path: Path) -> None:
     with torch.no_grad():
         wanted = backbone._read(wrapped, backbone.preprocessing(raw_batch(backbone)))
     torch.testing.assert_close(features(load_backbone(str(tmp_path / "out"))), wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_a_base_of_the_hub_is_taken_from_its_cache(tmp_path: Path) -> None:
+    kept = tmp_path / "home" / "hub" / "models--someone--small"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs" / "main").write_text("0" * 40)
+    (kept / "snapshots").mkdir()
+    base = text_base(kept / "snapshots" / ("0" * 40))
+    wanted = trained(load_backbone(base, LoadOptions(pooling="mean")), "lora", tmp_path / "delta")
+    code = "import sys\nfrom backbones.cli import main\nmain()"
+    out = tmp_path / "out"
+    nobody = "http://127.0.0.1:9"
+    done = run_with_hub(
+        nobody, tmp_path / "home", code, "merge", "hf:someone/small", str(tmp_path / "delta"), "--out", str(out)
+    )
+    assert done.returncode == 0, done.stderr
+    found = features(load_backbone(str(out)))  # no pooling is read of a name on the hub, so none may appear
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    assert (out / "tokenizer.json").is_file() and not (out / "tokenizer.json").is_symlink()
 
 
 def refused(base: str, delta: Path, out: Path) -> str:
