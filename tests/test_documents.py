@@ -29,7 +29,7 @@ def blocks(text, language):
 
 
 def test_the_python_example_of_event_arguments_predicts(capsys):
-    code, _ = blocks(README, "python")
+    _, code, _ = blocks(README, "python")
     assert len(code.strip().splitlines()) <= 12
     exec(compile(code, "README.md", "exec"), {})
     lines = capsys.readouterr().out.strip().splitlines()
@@ -38,7 +38,7 @@ def test_the_python_example_of_event_arguments_predicts(capsys):
 
 
 def test_the_python_example_of_the_readme_learns(capsys):
-    _, code = blocks(README, "python")
+    *_, code = blocks(README, "python")
     assert len(code.strip().splitlines()) <= 12
     names = {}
     exec(compile(code, "README.md", "exec"), names)
@@ -47,6 +47,19 @@ def test_the_python_example_of_the_readme_learns(capsys):
     accuracy = [float(line.rpartition(" ")[2]) for line in lines]
     for count, found in enumerate(accuracy, start=1):
         assert 1.5 / (2 * count) < found <= 1  # guessing among the classes seen gives 1 / (2 * count)
+
+
+def test_the_python_example_of_avalanche_learns(capsys):
+    code, *_ = blocks(README, "python")
+    names = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert "Accuracy_On_Trained_Experiences" in capsys.readouterr().out
+    trained = {id(p) for p in names["model"].parameters() if p.requires_grad}
+    held = {id(p) for group in names["strategy"].optimizer.param_groups for p in group["params"]}
+    assert held and held <= trained
+    metrics = names["strategy"].evaluator.get_last_metrics()
+    accuracy = [value for key, value in metrics.items() if "Accuracy_On_Trained_Experiences" in key]
+    assert 0.5 < accuracy[0] <= 1  # guessing among ten classes gives 0.1
 
 
 @pytest.fixture

@@ -71,9 +71,10 @@ ROWS = (
     Row("prefix", 5e-3),
     Row("ssf", 2e-3),
     Row("bitfit", 2e-3),
+    Row("mix", 1e-3),
     Row("layernorm+prefix+adapter", 2e-3, {"adapter": {"where": "proj"}}),
-    Row("lora+bitfit", 1e-3),
     Row("vpt+adapter", 2e-3),
+    Row("lora+mix", 1e-3),
 )
 
 
