@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from backbones.base import Backbone
 from backbones.core.artifacts import digest_json
@@ -31,11 +31,6 @@ class _Reached(Exception):  # noqa: N818 (no error: the way out of a forward pas
 
     def __init__(self, tokens: Tensor) -> None:
         self.tokens = tokens
-
-
-class _Skip(nn.Module):
-    def forward(self, tokens: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:
-        return tokens
 
 
 class Encoder:
@@ -99,24 +94,19 @@ class Encoder:
         See ``backbones.core.batches.Preprocess`` for what packed means.
         """
         prepare = self.backbone.preprocessing
-
-        def reach(tokens: Tensor) -> Tensor:
-            raise _Reached(tokens)
-
-        def run(batch: Tensor) -> Tensor:
-            try:
-                return self.backbone.features(batch)
-            except _Reached as reached:
-                return prepare.pack(batch, reached.tokens)
-
-        stop = Delta(self.backbone, Resume())
-        stop.before(self.backbone.sites("block", layer)[0], reach, first=True)
         share = layer / self.backbone.depth
-        try:
+        with reaching(self.backbone, layer) as run:
             parts = self._chunks(prepare.groups(raw), lambda rows, _: prepare(_of(raw, rows)), run, share)
-        finally:
-            stop.detach()
         return prepare.join(parts)
+
+    def lower(self, batch: Tensor, layer: int) -> Tensor:
+        """Return what enters block ``layer`` for a preprocessed batch, packed, on the CPU: one pass, as it comes."""
+        began, device = time.perf_counter(), self.backbone.device
+        with reaching(self.backbone, layer) as run, torch.no_grad(), autocast(device, self.precision):
+            out = run(batch.to(device)).float().cpu()
+        self.seconds += time.perf_counter() - began
+        self.forwards += len(batch) * layer / self.backbone.depth
+        return out
 
     def features_from(self, packed: Tensor, layer: int) -> Tensor:
         """Encode stored activations of block ``layer`` (see ``activations``): float32, shape (len(packed), width)."""
@@ -190,18 +180,48 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 @contextmanager
+def reaching(backbone: Backbone, layer: int) -> Iterator[Callable[[Tensor], Tensor]]:
+    """Leave a backbone before block ``layer`` for a while.
+
+    Yields:
+        A function from a preprocessed batch to what enters the block, packed. That block and those above do not run.
+    """
+
+    def reach(tokens: Tensor) -> Tensor:
+        raise _Reached(tokens)
+
+    def run(batch: Tensor) -> Tensor:
+        try:
+            return backbone.features(batch)
+        except _Reached as reached:
+            return backbone.preprocessing.pack(batch, reached.tokens)
+
+    stop = Delta(backbone, Resume())
+    stop.before(backbone.sites("block", layer)[0], reach, first=True)
+    try:
+        yield run
+    finally:
+        stop.detach()
+
+
+@contextmanager
 def entering(backbone: Backbone, layer: int) -> Iterator[Callable[[Tensor], Tensor]]:
     """Enter a backbone at block ``layer`` for a while.
 
     Yields:
         A function from packed activations of that block (see ``Encoder.activations``) to features, (batch, width); with
-        gradients if enabled. The blocks below do not run; the delta on the blocks above does.
+        gradients if enabled. The blocks below do not run; the delta on the blocks above does. Whole passes through the
+        backbone are possible in between.
     """
     held: list[Tensor] = []
+
+    def skip(call: Callable[..., Any], tokens: Tensor, *args: Any, **named: Any) -> Any:
+        return tokens if held else call(tokens, *args, **named)
+
     bypass = Delta(backbone, Resume())
     for below in range(layer):
-        bypass.swap(backbone.sites("block", below)[0], lambda _block: _Skip())
-    bypass.before(backbone.sites("block", layer)[0], lambda _tokens: held[-1], first=True)
+        bypass.around(backbone.sites("block", below)[0], skip)
+    bypass.before(backbone.sites("block", layer)[0], lambda tokens: held[-1] if held else tokens, first=True)
 
     def enter(packed: Tensor) -> Tensor:
         batch, tokens = backbone.preprocessing.unpack(packed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +21,7 @@ from backbones.delta import Delta
 from backbones.encoder import Encoder, entering
 from backbones.features import FeatureStore
 from backbones.pat.base import Pat
+from backbones.stored import Activations, Kept
 from benchmarks.types import Experience, Stream
 from continual.drift import compensation
 from continual.heads.base import Head
@@ -190,17 +191,27 @@ class Engine:
         labels = torch.from_numpy(experience.train.labels)
         layer = self.delta.first_layer
         train = partial(self._train, labels, experience.index, saver, self._told("tuning", experience.index))
-        if self.activations and 0 < layer < self.backbone.depth:
+        inside = 0 < layer < self.backbone.depth
+        passes = self.tuning.epochs * self.delta.stages(experience.index)
+        if self.activations and inside:
             self._activate(stream, layer)
-        with self._timed("tuning"):
-            if self.activations and 0 < layer < self.backbone.depth:
-                stored = self.store.activations(self.encoder, experience.train, layer)
-                with entering(self.backbone, layer) as enter:
-                    tuned = train(stored.__getitem__, enter)
-                tuned.forwards *= 1 - layer / self.backbone.depth
-            else:
+            tuned = self._above(layer, train, self.store.activations(self.encoder, experience.train, layer))
+        elif inside and passes > 1 and not self.tuning.flip:
+            kept = Kept(self.encoder, experience.train, layer)
+            with self._timed("activations"):
+                kept.fill(progress=self.progress, phase=f"activations of experience {experience.index + 1}")
+            tuned = self._above(layer, train, kept)
+        else:
+            with self._timed("tuning"):
                 tuned = train(batches_of(self.encoder, experience.train), self.backbone.features)
         return (tuned.forwards, tuned.losses, tuned.notes), old
+
+    def _above(self, layer: int, train: Callable[[Fetch, Forward], Tuned], rows: Activations | Kept) -> Tuned:
+        """Train on what enters the lowest touched block: nothing below runs again."""
+        with self._timed("tuning"), entering(self.backbone, layer) as enter:
+            tuned = train(rows.__getitem__, enter)
+        tuned.forwards *= 1 - layer / self.backbone.depth
+        return tuned
 
     def _train(
         self, labels: Tensor, index: int, saver: Saver | None, told: Progress, fetch: Fetch, forward: Forward

@@ -53,7 +53,8 @@ class _Trainer:
             [
                 {"params": list(self.delta.parameters()), "lr": tuning.lr, "weight_decay": tuning.weight_decay},
                 {"params": [self.classifier], "lr": tuning.head_lr, "weight_decay": 0.0},
-            ]
+            ],
+            fused=True,  # one pass over the weights in place of ten: counts where a PAT trains millions of them
         )
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.micro = min(tuning.batch, len(targets))
