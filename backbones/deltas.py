@@ -16,6 +16,7 @@ from backbones.core.artifacts import digest_tensors, load_tensors, save_tensors,
 from backbones.core.errors import FrostlineError
 from backbones.core.settings import Settings
 from backbones.delta import Delta
+from backbones.lm import BUNDLED, folder_of
 from backbones.pat import PATS
 from backbones.pat.base import Pat, PeftPat
 from backbones.pat.peft_files import CONFIG, METHODS, WEIGHTS, is_peft, read_peft, unwrapped, write_peft
@@ -193,6 +194,7 @@ def _from_peft(folder: Path, facts: Facts | None, backbone: Backbone) -> tuple[P
     if facts is None:
         base = config.get("base_model_name_or_path")
         named = [backbone.name, backbone.name.removeprefix("hf:")]
+        named += [folder_of(backbone.name)] if backbone.name in BUNDLED else []
         if base and base not in named:
             notes.append(f"the adapter names {base!r} as its base, and this backbone is {backbone.name!r}")
         return pat, state, notes

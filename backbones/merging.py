@@ -27,7 +27,6 @@ from backbones.lm import BUNDLED, folder_of, isolated
 from backbones.pat.stack import pat_name, pat_values
 
 FACTS, WEIGHTS = "merged.json", "model.safetensors"
-MODULES = "modules.json"  # of sentence-transformers: how a text's vector comes of its tokens'
 TOLERANCE = 1e-5  # of features, relative to the largest of them
 SIDE = ("*.json", "*.txt", "*.model")  # what stands beside weights: tokenizers, processors, ways of pooling
 PHASES = ("load the backbone", "fold the delta in", "write the weights", "load them again and compare features")
@@ -211,19 +210,14 @@ def _write_transformers(backbone: Backbone, base: str, weights: Mapping[str, Ten
 def _beside(base: str, target: str) -> list[Path]:
     """Return the files and folders that stand beside the weights of a base, on disk or in the cache of the hub."""
     place = Path(target)
-    if place.is_dir():
-        poolings = [path.parent for path in sorted(place.glob("*/config.json")) if (place / MODULES).exists()]
-        return [*_side_files(place), *poolings]
-    from huggingface_hub import snapshot_download
+    if not place.is_dir():
+        from huggingface_hub import snapshot_download
 
-    # Loading the base has brought in all that loading needs. Of a name on the hub no way of pooling is read: stated
-    # beside the new weights, it would change the features.
-    place = Path(fetch(base, lambda: snapshot_download(target, local_files_only=True)))
-    return [path for path in _side_files(place) if path.name != MODULES]
-
-
-def _side_files(place: Path) -> list[Path]:
-    return [path for pattern in SIDE for path in sorted(place.glob(pattern)) if not path.name.endswith(".index.json")]
+        # loading the base has brought in all that loading needs
+        place = Path(fetch(base, lambda: snapshot_download(target, local_files_only=True)))
+    found = [path for pattern in SIDE for path in sorted(place.glob(pattern)) if not path.name.endswith(".index.json")]
+    poolings = [path.parent for path in sorted(place.glob("*/config.json")) if (place / "modules.json").exists()]
+    return [*found, *poolings]
 
 
 def _copy(source: Path, target: Path) -> None:
