@@ -205,11 +205,22 @@ def text_model(name: str, options: LoadOptions) -> Backbone:
     most = loaded.window or options.max_tokens or 512
     if options.max_tokens is not None and options.max_tokens > most:
         raise FrostlineError(f"max_tokens = {options.max_tokens}: backbone {name!r} takes at most {most} tokens.")
-    stated, normalised = (None, False) if options.pooling else pooling_of(Path(folder_of(name)))
+    stated, normalised = (None, False) if options.pooling else pooling_of(_pooling_folder(folder_of(name)))
     pooling = options.pooling or stated or "mean"
     notes = loaded.notes if options.pooling or stated else (*loaded.notes, "it states no pooling: the mean is taken")
     preprocessing = TextPreprocessing(loaded.tokenizer, options.max_tokens or most)
     return from_encoder(loaded.module, name, preprocessing, pooling=pooling, normalised=normalised, notes=notes)
+
+
+def _pooling_folder(target: str) -> Path:
+    """Return the folder in which a model may state its pooling; of a hub's name, where the cache keeps it."""
+    from transformers.utils.hub import cached_file
+
+    if Path(target).is_dir():
+        return Path(target)
+    quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    found = [cached_file(target, file, **quiet) for file in ("modules.json", "1_Pooling/config.json")]
+    return Path(found[0]).parent if found[0] is not None else Path("/nonexistent")
 
 
 def _no_weights(name: str, weights: Path) -> FrostlineError:

@@ -124,12 +124,15 @@ def check_pat(pat: Pat, backbone: Backbone, raw: list[Any], seed: int = 0) -> No
     fingerprint = delta.fingerprint()
     state = {name: value.clone() for name, value in delta.state_dict().items()}
     _check_entering(backbone, delta, raw, moved)
+    merged = delta.merged() if delta.mergeable else None
     delta.detach()
     after, places = _frozen_state(backbone)
     assert places == modules and after == weights, "detaching does not restore the weights or modules"
     assert torch.equal(Encoder(backbone, precision="fp32", chunk=4).features(raw), base), (
         "detaching does not restore the outputs"
     )
+    if merged is not None:
+        _check_merged(backbone, merged, raw, moved)
     again = pat.grow(backbone, seed)
     assert torch.equal(check_batch_invariance(backbone, again, raw), start), "the same seed grows another delta"
     again.load_state_dict(state)
@@ -139,8 +142,20 @@ def check_pat(pat: Pat, backbone: Backbone, raw: list[Any], seed: int = 0) -> No
     assert torch.equal(before, torch.get_rng_state()), "the global generator was touched"
 
 
+def _check_merged(backbone: Backbone, merged: dict[str, Tensor], raw: list[Any], moved: Tensor) -> None:
+    kept = {name: tensor.clone() for name, tensor in backbone.module.state_dict().items()}
+    try:
+        backbone.module.load_state_dict(merged)
+        found = Encoder(backbone, precision="fp32", chunk=4).features(raw)
+    finally:
+        backbone.module.load_state_dict(kept)
+    assert torch.allclose(found, moved, atol=1e-4, rtol=1e-4), "folded into the weights, the delta gives other features"
+
+
 def _check_settings(pat: Pat) -> None:
     assert isinstance(pat, Settings), "a PAT is a subclass of backbones.core.settings.Settings"
+    assert isinstance(pat.mergeable, bool), "a PAT says whether it is mergeable"  # type: ignore[attr-defined]
+    assert pat.touches, "a PAT says in a few words what it touches"  # type: ignore[attr-defined]
     from backbones.core.errors import FrostlineError
 
     try:

@@ -14,6 +14,7 @@ from backbones.catalog import LoadOptions, load_backbone
 from backbones.core.artifacts import digest_tensors
 from backbones.core.errors import FrostlineError
 from backbones.hub import _reachable
+from backbones.testing import tiny_bert
 
 NAME, REPO, WEIGHTS = "timm:test_vit", "timm/test_vit.r160_in1k", "model.safetensors"
 TOWER = "hf:someone/tower"
@@ -187,3 +188,39 @@ def test_a_proxy_that_answers_counts_as_reachable(loopback, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     assert _reachable(loopback.endpoint)
     assert time.perf_counter() - began < 5
+
+
+@pytest.fixture(scope="module")
+def sentences(tmp_path_factory):
+    """A tiny sentence encoder that states its pooling as sentence-transformers does."""
+    path = tmp_path_factory.mktemp("sentences")
+    backbone = tiny_bert()
+    backbone.module.save_pretrained(path)
+    backbone.preprocessing.tokenizer.save_pretrained(path)
+    steps = [{"type": "x.Transformer", "path": ""}, {"type": "x.Pooling", "path": "1_Pooling"}, {"type": "x.Normalize"}]
+    (path / "modules.json").write_text(json.dumps(steps))
+    (path / "1_Pooling").mkdir()
+    (path / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_cls_token": True}))
+    return path
+
+
+FEATURES = """
+import sys
+from backbones.catalog import load_backbone
+backbone = load_backbone(sys.argv[1])
+print(backbone.features(backbone.preprocessing(["the cat", "my card now"])).tolist())
+"""
+
+
+def test_a_text_encoder_comes_with_the_pooling_that_its_repository_states(loopback, tmp_path, sentences):
+    files = {str(p.relative_to(sentences)): p.read_bytes() for p in sentences.rglob("*") if p.is_file()}
+    loopback.add_repo("someone/sentences", files)
+    done = run_with_hub(loopback.endpoint, tmp_path, FEATURES, "hf:someone/sentences")
+    assert done.returncode == 0, done.stderr
+    here = load_backbone(str(sentences))
+    batch = here.preprocessing(["the cat", "my card now"])
+    found = torch.tensor(json.loads(done.stdout.splitlines()[-1]))
+    torch.testing.assert_close(found, here.features(batch).detach())
+    assert torch.allclose(found.norm(dim=1), torch.ones(2))  # divided by their length, as it states
+    mean = load_backbone(str(sentences), LoadOptions(pooling="mean")).features(batch)
+    assert not torch.allclose(mean.norm(dim=1), torch.ones(2))

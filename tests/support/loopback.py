@@ -174,6 +174,8 @@ def _resolve(name: str, repo: _Repo, rest: str) -> _Answer:
 
 
 def _api(name: str, repo: _Repo, rest: str) -> _Answer:
+    if re.fullmatch(rf"/tree/({repo.revision}|{repo.commit})/.+", rest):  # a folder; ours are listed as a whole
+        return _Answer(404, b"no such folder", {"X-Error-Code": "EntryNotFound"})
     asked = re.fullmatch(r"(?:/(revision|tree)/([^/]+)/?)?", rest)
     if asked is None or (asked[2] or repo.revision) not in (repo.revision, repo.commit):
         return _Answer(404, b"no such revision", {"X-Error-Code": "RevisionNotFound"})
