@@ -172,19 +172,34 @@ def tune(
             trainer = _Trainer(encoder, targets, tuning, derive(seed, "stage", stage) if stage else seed)
             if kept is not None and stage == resumed:
                 trainer.load(kept[1])
-            start = stage * trainer.steps_per_epoch * epochs
-            told = partial(_tell, progress, phase, start, total)
-            told(max(0, first - stage * epochs) * trainer.steps_per_epoch)
-            for epoch in range(max(0, first - stage * epochs), epochs):
-                losses.append(_epoch(trainer, epoch, fetch, forward, told))
-                if saver is not None:
-                    state = {**trainer.state(), "losses": torch.tensor(losses, dtype=torch.float64)}
-                    saver.save(stage * epochs + epoch + 1, state)
+            told = partial(_tell, progress, phase, stage * trainer.steps_per_epoch * epochs, total)
+            _stage(trainer, stage, first, fetch, forward, losses, saver, told)
             notes += trainer.notes
     finally:
         delta.eval()
         delta.zero_grad(set_to_none=True)
     return Tuned(losses, float(len(labels) * (stages * epochs - first)), notes)
+
+
+def _stage(
+    trainer: _Trainer,
+    stage: int,
+    first: int,
+    fetch: Fetch,
+    forward: Forward,
+    losses: list[float],
+    saver: Saver | None,
+    told: Callable[[int], None],
+) -> None:
+    """Train the epochs of a stage that come after ``first``, which counts through all stages; appends to ``losses``."""
+    epochs = trainer.tuning.epochs
+    begin = max(0, first - stage * epochs)
+    told(begin * trainer.steps_per_epoch)
+    for epoch in range(begin, epochs):
+        losses.append(_epoch(trainer, epoch, fetch, forward, told))
+        if saver is not None:
+            state = {**trainer.state(), "losses": torch.tensor(losses, dtype=torch.float64)}
+            saver.save(stage * epochs + epoch + 1, state)
 
 
 def _tell(progress: Progress, phase: str, start: int, total: int, done: int) -> None:

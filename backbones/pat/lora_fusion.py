@@ -29,8 +29,8 @@ from backbones.delta import Delta
 from backbones.pat.ledger import Ledger, entries
 from backbones.pat.lora import Lora
 from backbones.pat.lowrank import Words, add_low_rank, fresh_down, key_of, path_of, row_norms, scaling_of
-from backbones.pat.pool import Adapter, Factors, make_trained, mixture, read_adapters
-from backbones.pat.sites import LINEAR, linear_sites
+from backbones.pat.pool import Adapter, Factors, Mixture, loaded, make_trained, mixture, read_adapters, roles_of
+from backbones.pat.sites import linear_sites
 
 WARM = 2
 Found = list[tuple[Site, nn.Linear]]
@@ -109,7 +109,7 @@ class LoraFusion(Settings):
                 "PAT 'lora_fusion' has an empty pool; name folders of LoRAs (pool=A,B) or train some (warm=2)."
             )
         adapters = read_adapters(self.pool, backbone)
-        roles = self.roles or (Lora().roles if self.trained_here else _roles(adapters, backbone))
+        roles = self.roles or (Lora().roles if self.trained_here else roles_of(adapters, backbone))
         found = linear_sites("lora_fusion", backbone, roles, self.layers)
         for adapter in adapters:
             beyond = sorted(set(adapter.factors) - {site.path for site, _ in found})
@@ -145,11 +145,11 @@ class LoraFusionDelta(Delta):
         self.filled = len(adapters)
         self._remarks = tuple(note for adapter in adapters for note in adapter.notes)
         self.notes = self._remarks
-        self.pool = nn.ModuleList([_loaded(adapter) for adapter in adapters])
+        self.pool = nn.ModuleList([loaded(adapter) for adapter in adapters])
         self.pool.extend([self._fresh(number, found) for number in range(settings.trained_here)])
         groups = list(dict.fromkeys(settings.group_of(site) for site, _ in found))
         self._column = {key_of(site.path): groups.index(settings.group_of(site)) for site, _ in found}
-        self.mix = _Mix(len(self.pool), len(groups), self._linears if settings.magnitude else {})
+        self.mix = Mixture(len(self.pool), len(groups), self._linears if settings.magnitude else {})
         self.to(backbone.device)
         self._restart()
         for site, layer in found:
@@ -284,28 +284,3 @@ class LoraFusionDelta(Delta):
             state[name] = weight if gain is None else gain[:, None] * weight
 
         return fold
-
-
-class _Mix(nn.Module):
-    """Coefficients and magnitudes; parameters but while a LoRA of the pool is trained."""
-
-    w: Tensor
-
-    def __init__(self, count: int, groups: int, layers: dict[str, nn.Linear]) -> None:
-        super().__init__()
-        self.w = nn.Parameter(torch.zeros(count, groups))
-        self.m = nn.ParameterDict({key: nn.Parameter(torch.zeros(layer.out_features)) for key, layer in layers.items()})
-
-    @property
-    def count(self) -> int:
-        return sum(tensor.numel() for tensor in [self.w, *self.m.values()])
-
-
-def _loaded(adapter: Adapter) -> nn.ModuleDict:
-    return nn.ModuleDict({key_of(path): Factors(*values) for path, values in adapter.factors.items()})
-
-
-def _roles(adapters: list[Adapter], backbone: Backbone) -> tuple[str, ...]:
-    roles = {site.path: site.role for site in backbone.all_sites() if site.role in LINEAR}
-    found = {roles[path] for adapter in adapters for path in adapter.factors}
-    return tuple(role for role in LINEAR if role in found)

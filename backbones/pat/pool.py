@@ -13,9 +13,10 @@ from torch.nn.functional import pad
 
 from backbones.base import Backbone
 from backbones.core.errors import FrostlineError
-from backbones.pat.lowrank import path_of, scaling_of
+from backbones.pat.lowrank import key_of, path_of, scaling_of
 from backbones.pat.peft_files import METHODS, WEIGHTS, read_peft, unwrapped
 from backbones.pat.peft_lora import read_lora
+from backbones.pat.sites import LINEAR
 
 
 class Factors(nn.Module):
@@ -73,6 +74,28 @@ def mixture(parts: Sequence[Factors], weights: Tensor, mode: str) -> tuple[Tenso
     A = torch.stack([pad(part.A, (0, 0, 0, rank - part.A.shape[0])) for part in parts])
     B = torch.stack([pad(part.B, (0, rank - part.B.shape[1])) for part in parts])
     return torch.einsum("n,nri->ri", roots, A), torch.einsum("n,nor->or", roots, B)
+
+
+class Mixture(nn.Module):
+    """Coefficients and magnitudes; parameters but while a LoRA of the pool is trained.
+
+    Args:
+        count: LoRAs in the pool.
+        groups: groups of sites that share coefficients.
+        layers: key of a site -> its frozen layer, for the sites that have magnitudes.
+    """
+
+    w: Tensor
+
+    def __init__(self, count: int, groups: int, layers: dict[str, nn.Linear]) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(count, groups))
+        self.m = nn.ParameterDict({key: nn.Parameter(torch.zeros(layer.out_features)) for key, layer in layers.items()})
+
+    @property
+    def count(self) -> int:
+        """Number of both."""
+        return sum(tensor.numel() for tensor in [self.w, *self.m.values()])
 
 
 @dataclass(frozen=True)
@@ -140,3 +163,15 @@ def _notes(folder: Path, base: Any, outside: list[str], backbone: Backbone) -> I
 
 def _bare(name: str) -> str:
     return name.removeprefix("hf:").rstrip("/").rpartition("/")[2].casefold()
+
+
+def loaded(adapter: Adapter) -> nn.ModuleDict:
+    """Return the factors of an adapter by the keys of their sites."""
+    return nn.ModuleDict({key_of(path): Factors(*values) for path, values in adapter.factors.items()})
+
+
+def roles_of(adapters: Sequence[Adapter], backbone: Backbone) -> tuple[str, ...]:
+    """Return the roles of the linear layers that some adapters adapt."""
+    roles = {site.path: site.role for site in backbone.all_sites() if site.role in LINEAR}
+    found = {roles[path] for adapter in adapters for path in adapter.factors}
+    return tuple(role for role in LINEAR if role in found)
