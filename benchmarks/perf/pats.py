@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
 import statistics
 import tempfile
 import time
@@ -100,7 +101,7 @@ def peft_side(case: Case, name: str, batch: Tensor) -> Side:
 
     backbone, ours = case.copy(), Lora()
     paths = [site.path for site, _ in ours.chosen(backbone)]
-    config = LoraConfig(r=ours.r, lora_alpha=ours.alpha, lora_dropout=ours.dropout, target_modules=paths)
+    config = LoraConfig(r=ours.r, lora_alpha=int(ours.alpha), lora_dropout=ours.dropout, target_modules=paths)
     inject_adapter_in_model(config, backbone.module)
     trained = [tensor for tensor in backbone.module.parameters() if tensor.requires_grad]
     count = sum(tensor.numel() for tensor in trained)
@@ -183,6 +184,7 @@ def _line(case: str, side: Side, sides: Sequence[Side]) -> Line:
     return Line(
         case=case,
         pat=side.name,
+        repeats=len(side.seconds),
         parameters=side.parameters,
         seconds=full,
         to_peft=full / median[PEFT, "full"],
@@ -228,13 +230,21 @@ def text_case(count: int) -> Case:
     return Case(f"MiniLM-L12, {count} texts of {WORDS + 2} tokens", backbone, ArrayTexts(texts, [0] * count))
 
 
+def _others(path: Path, measured: set[str]) -> list[Line]:
+    """Return the lines of cases that an earlier run wrote and this one did not measure."""
+    if not path.is_file():
+        return []
+    found = [Line(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+    return [line for line in found if line.case not in measured]
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the comparison and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, default=None, help="of vit_tiny_patch16_224; random ones if not given")
+    parser.add_argument("--weights", type=Path, default=None, help="of vit_tiny_patch16_224; else random")
     parser.add_argument("--pats", nargs="+", default=PATS.names(), help="registered names; all if not given")
-    parser.add_argument("--cases", nargs="+", choices=("image", "text"), default=("image", "text"))
+    parser.add_argument("--cases", nargs="+", choices=("image", "text"), default=("image", "text"), help="others stay")
     parser.add_argument("--batch", type=int, default=8, help="images; texts are twice as many")
     parser.add_argument("--repeats", type=int, default=9)
     options = parser.parse_args(argv)
@@ -244,9 +254,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     for kind in options.cases:
         with tempfile.TemporaryDirectory() as folder:
             lines += measure(made[kind](), options.pats, options.repeats, Path(folder))
-        write_json(options.out / "pat-speed.json", [asdict(line) for line in lines])
-        write_text(options.out / "pat-speed.md", render(lines, options.repeats, options.weights is not None))
-    print(render(lines, options.repeats, options.weights is not None))
+    lines = [*lines, *_others(options.out / "pat-speed.json", {line.case for line in lines})]
+    write_json(options.out / "pat-speed.json", [asdict(line) for line in lines])
+    write_text(options.out / "pat-speed.md", render(lines))
+    print(render(lines))
 
 
 if __name__ == "__main__":
