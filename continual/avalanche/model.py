@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from backbones.base import Backbone
 from backbones.catalog import LoadOptions, load_backbone
+from backbones.core.artifacts import digest_tensors
 from backbones.core.errors import FrostlineError
 from backbones.delta import Delta
 from backbones.encoder import Encoder, autocast
@@ -158,9 +159,18 @@ class BackboneClassifier(nn.Module):
         return torch.cat(parts) if parts else torch.empty(0, self.source.width)
 
     def _stamp(self) -> tuple[Any, ...]:
-        """Changes with every change of a weight in place, with the delta and with the device."""
-        tensors = chain(self.body.parameters(), self.body.buffers())
-        return id(self.delta), self.source.device, self.encoder.precision, tuple((id(t), t._version) for t in tensors)
+        """Changes with every change of a weight in place, with the delta and with the device.
+
+        What is trained is read each time: fused optimizers change tensors without counting a version.
+        """
+        tensors = list(chain(self.body.parameters(), self.body.buffers()))
+        moving = [
+            *(self.delta.parameters() if self.delta is not None else ()),
+            *(t for t in tensors if t.requires_grad),
+        ]
+        state = digest_tensors({str(number): tensor.detach() for number, tensor in enumerate(moving)})
+        versions = tuple((id(tensor), tensor._version) for tensor in tensors)
+        return id(self.delta), self.source.device, self.encoder.precision, versions, state
 
     def __deepcopy__(self, memo: dict[int, Any]) -> BackboneClassifier:
         """Copy a model without a delta.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,20 +11,30 @@ import pytest
 
 from backbones.testing import tiny_bert
 from backbones.testing_models import WORDS
+from continual.cli import main
 
 SCRIPT = Path(sys.executable).with_name("cil-run")
 
 
-def cil(*words: object, cwd: Path) -> tuple[int, str, str]:
-    done = subprocess.run(
-        [SCRIPT, *map(str, words)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=240,
-        env={**os.environ, "COLUMNS": "200", "FROSTLINE_CACHE": str(cwd / "cache"), "HF_HUB_OFFLINE": "1"},
-    )
-    return done.returncode, done.stdout, done.stderr
+def command(place: Path, *words: object) -> list[str]:
+    common = ["--benchmark", "text", "--data-root", place, "--backbone", place / "encoder", "--increment", 2]
+    return [*map(str, common), "--store", str(place / "store"), "--tune-set", "epochs=1", *map(str, words)]
+
+
+@pytest.fixture
+def cil(monkeypatch, capsys):
+    """Run the command line in this process; gives exit code, standard output, standard error."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cil-run", *map(str, words)])
+        monkeypatch.setenv("COLUMNS", "200")
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main()
+        out, err = capsys.readouterr()
+        return stop.value.code or 0, out, err
+
+    return call
 
 
 @pytest.fixture(scope="module")
@@ -43,16 +52,13 @@ def place(tmp_path_factory) -> Path:
     return place
 
 
-def run(place: Path, out: str, *words: object) -> tuple[int, str, str]:
-    common = ("--benchmark", "text", "--data-root", place, "--backbone", place / "encoder", "--increment", 2)
-    return cil(*common, "--tune-set", "epochs=1", *words, "--out", out, cwd=place)
-
-
 @pytest.fixture(scope="module")
 def finished(place) -> Path:
-    code, out, err = run(place, "first", "--pat", "layernorm+pasta", "--pat-layers", "1-2", "--ipt")
-    assert code == 0, out + err
-    assert "it states no pooling: the mean is taken" in out
+    """A finished run, made through the installed entry point."""
+    words = command(place, "--pat", "layernorm+pasta", "--pat-layers", "1-2", "--ipt", "--out", place / "first")
+    done = subprocess.run([SCRIPT, *words], capture_output=True, text=True, cwd=place, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "it states no pooling: the mean is taken" in done.stdout
     return place / "first"
 
 
@@ -65,19 +71,19 @@ def test_a_stack_learns_texts_and_its_report_says_what_it_trained(finished):
     assert (finished / "plots" / "map.png").stat().st_size > 0
 
 
-def test_the_run_is_repeated_from_its_settings(finished, place):
-    code, out, err = cil("--config", finished / "settings.toml", "--out", "again", cwd=place)
+def test_the_run_is_repeated_from_its_settings(finished, place, cil):
+    code, out, err = cil("--config", finished / "settings.toml", "--out", place / "again", "--store", place / "store")
     assert code == 0, out + err
     one, two = (json.loads((folder / "report.json").read_text()) for folder in (finished, place / "again"))
     assert one["summary"] == two["summary"] and one["fingerprints"] == two["fingerprints"]
 
 
-def test_texts_and_files_of_texts_are_classified_alike(finished, place):
+def test_texts_and_files_of_texts_are_classified_alike(finished, place, cil):
     texts = ["the cat dog the", "cat card cat"]
     (place / "some.txt").write_text("\n".join(texts) + "\n\n")
-    code, out, err = cil("predict", finished, *texts, "--json", cwd=place)
+    code, out, err = cil("predict", finished, *texts, "--json")
     assert code == 0, out + err
-    code, other, err = cil("predict", finished, place / "some.txt", "--json", cwd=place)
+    code, other, err = cil("predict", finished, place / "some.txt", "--json")
     assert code == 0, other + err
     assert json.loads(out) == json.loads(other)
     assert [row["text"] for row in json.loads(out)] == texts
@@ -98,22 +104,22 @@ def test_texts_and_files_of_texts_are_classified_alike(finished, place):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
 )
-def test_each_mistake_is_answered(place, words, said):
-    code, out, err = run(place, "wrong", *words)
+def test_each_mistake_is_answered(place, words, said, cil):
+    code, out, err = cil(*command(place, *words, "--out", place / "wrong"))
     assert code == 2 and said in err and "Traceback" not in err, out + err
 
 
-def test_images_and_texts_are_not_mixed(place):
-    code, _, err = cil("--benchmark", "text", "--data-root", place, "--backbone", "bundled:vit-micro", cwd=place)
+def test_images_and_texts_are_not_mixed(place, cil):
+    code, _, err = cil("--benchmark", "text", "--data-root", place, "--backbone", "bundled:vit-micro")
     assert code == 2 and "is of texts, but backbone 'bundled:vit-micro' takes images" in err
-    code, _, err = cil("--backbone", place / "encoder", cwd=place)
+    code, _, err = cil("--backbone", place / "encoder")
     assert code == 2 and "is of images" in err and "takes texts" in err
-    code, _, err = cil("--pooling", "cls", cwd=place)
+    code, _, err = cil("--pooling", "cls")
     assert code == 2 and "is for text encoders" in err
 
 
-def test_the_list_of_pats_counts_on_the_backbone_named(place):
-    code, out, err = cil("--list", "pats", "--backbone", place / "encoder", cwd=place)
+def test_the_list_of_pats_counts_on_the_backbone_named(place, cil):
+    code, out, err = cil("--list", "pats", "--backbone", place / "encoder")
     assert code == 0, err
     line = next(line for line in out.splitlines() if line.strip().startswith("pasta"))
     assert line.split()[1:4] == ["144", "yes", "no"]  # 3 blocks x 2 special tokens x 24

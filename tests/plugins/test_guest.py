@@ -193,6 +193,13 @@ def test_a_name_claimed_twice_ends_with_2_and_both_claimants(guest, tmp_path, mo
         assert "by frostline (" in err and "by rival (rival:Thing)" in err
 
 
+def test_a_pat_that_does_not_fit_is_told_with_those_that_do(guest, cil):
+    code, _, err = cil("--backbone", "guest-backbone", "--pat", "lora", "--dry-run")
+    assert code == 2 and "Traceback" not in err
+    assert "PAT 'lora' needs the site 'proj', which backbone 'guest-backbone' does not have" in err
+    assert "PATs that fit this backbone: " in err and "guest-pat" in err and "layernorm" in err
+
+
 def test_a_guest_that_fails_to_import_is_named_and_hurts_nobody_else(guest, tmp_path, monkeypatch, cil):
     install(tmp_path, "rival", {"backbones.pats": {"rival-pat": "rival_module:Thing"}})
     (tmp_path / "rival_module.py").write_text("raise RuntimeError('built for another version')")

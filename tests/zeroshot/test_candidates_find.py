@@ -116,12 +116,12 @@ def test_whatever_the_text_mentions_are_slices_trimmed_unique_sorted_and_off_tri
 def test_finding_takes_time_linear_in_the_text(piece):
     def seconds(length):
         text = "hit " + piece * (length // len(piece))
-        begin = time.perf_counter()
+        begin = time.process_time()
         find_mentions(passage(text, "hit"), finder="rules", modifiers=True)
-        return time.perf_counter() - begin
+        return time.process_time() - begin
 
     short = min(seconds(5_000) for _ in range(3))
-    assert seconds(40_000) < 30 * max(short, 0.002)
+    assert min(seconds(40_000) for _ in range(2)) < 30 * max(short, 0.002)
 
 
 def test_the_limit_keeps_the_nearest_and_says_so():
