@@ -35,17 +35,8 @@ from continual.runner import peak_memory
 from continual.settings import RunSettings
 
 HEADS_SHOWN = ("ncm", "ipt")
-HEADER = (
-    "PAT",
-    "trained",
-    "ncm A_bar",
-    "ncm A_last",
-    "ipt A_bar",
-    "ipt A_last",
-    "ipt CDR",
-    "seconds a seed",
-    "peak MiB",
-)
+PHASES = ("tuning", "features")
+HEADER = ("PAT", "trained", "ncm A_bar", "ncm A_last", "ipt A_bar", "ipt A_last", "ipt CDR", "seconds", "peak MiB")
 
 
 @dataclass(frozen=True)
@@ -110,10 +101,7 @@ def some(dataset: Dataset, train: int | None, test: int | None) -> Dataset:
 
 def run_row(plan: Plan, folder: Path, store: FeatureStore) -> dict[str, Any]:
     """Run all seeds of one row; returns its figures, accuracies in [0, 1]."""
-    seeds = []
-    for seed in plan.settings.seeds:
-        began = time.perf_counter()
-        seeds.append({"seed": seed, **_seed(plan, seed, folder, store), "seconds": time.perf_counter() - began})
+    seeds = [{"seed": seed, **_seed(plan, seed, folder, store)} for seed in plan.settings.seeds]
     return {"seeds": seeds, "peak_memory_bytes": peak_memory()}
 
 
@@ -139,7 +127,9 @@ def _seed(plan: Plan, seed: int, folder: Path, store: FeatureStore) -> dict[str,
         steps = [*keeper.restore(engine)]
         steps += list(engine.run(stream))
         labels, classes = test_labels(stream), [e.classes for e in stream.experiences]
-        found: dict[str, Any] = {"trained": engine.delta.parameter_count}
+        # Of the phases that a PAT decides; what lies below it is stored by the first row that comes by.
+        seconds = sum(step.seconds.get(phase, 0.0) for step in steps for phase in PHASES)
+        found: dict[str, Any] = {"trained": engine.delta.parameter_count, "seconds": seconds}
         for name in engine.heads:
             rows = [step.predictions[name] for step in steps]
             figures = [step_figures(r, labels, classes, rows[i - 1] if i else None, step=i) for i, r in enumerate(rows)]
@@ -287,9 +277,9 @@ def _header(args: argparse.Namespace) -> str:
 Every PAT with its default settings in the blocks named, trained on the {args.schedule} experience for {args.epochs}
 epochs (peak rates: {rates}; none was chosen by a score of this table), then class means (ncm) or IPT on its features.
 Accuracies and the category drift rate (CDR) are in percent, as mean ± half of the 95 % Student-t interval over the
-class orders of seeds {args.seeds}. Seconds are wall seconds of a seed on the machine at hand, with what lies below the
-touched blocks stored beforehand by the first row that needs it; peak memory is of the row's process and counts mapped
-files. Made by
+class orders of seeds {args.seeds}. Seconds are wall seconds of a seed for training and features, on two shared cores
+with other work beside it, with what lies below the touched blocks read from the store: orders of magnitude, no more
+(pat-speed.md compares steps). Peak memory is of the row's process and counts mapped files. Made by
 
 ```sh
 python -m benchmarks.studies.pats --clinc FILE --cifar DIR --weights FILE --seeds {args.seeds} --epochs {args.epochs} \\
