@@ -176,8 +176,11 @@ def _layers(own: dict[str, Any], row: Row) -> dict[str, Any]:
 def table(found: dict[str, dict[str, Any]]) -> str:
     """Return rows as Markdown: mean and half of the 95 % Student-t interval over the seeds, in percent."""
     lines = []
+    most = max((len(row["seeds"]) for row in found.values()), default=0)
     for name, row in found.items():
         seeds = row["seeds"]
+        if len(seeds) < most:  # a row of a command that was not let finish
+            name = f"{name}: {', '.join(str(seed['seed']) for seed in seeds)} alone"
         cells = [
             _spread([100 * seed[head][figure] for seed in seeds])
             for head, figure in (
