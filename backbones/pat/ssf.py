@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar
 
 import torch
-from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 
 from backbones.base import Backbone, Site
 from backbones.core.settings import Settings
 from backbones.delta import Delta
-from backbones.pat.lowrank import key_of, split_words
-from backbones.pat.sites import linear_sites, sites_of
-
-Role = Literal["qkv", "proj", "fc1", "fc2", "norm"]
+from backbones.pat.lowrank import key_of
+from backbones.pat.sites import TensorRoles, tensor_sites
 
 
 class Ssf(Settings):
@@ -33,9 +30,7 @@ class Ssf(Settings):
     mergeable: ClassVar[bool] = True
     touches: ClassVar[str] = "linear layers and norms: scale and shift of their outputs"
 
-    roles: Annotated[tuple[Role, ...], BeforeValidator(split_words)] = Field(
-        default=("qkv", "proj", "fc1", "fc2", "norm"), min_length=1
-    )
+    roles: TensorRoles = ("qkv", "proj", "fc1", "fc2", "norm")
     layers: str = "all"
 
     def grow(self, backbone: Backbone, seed: int) -> SsfDelta:
@@ -49,10 +44,9 @@ class Ssf(Settings):
             UnfitError: a role that the backbone lacks, or a module that is not linear.
             FrostlineError: layers out of range.
         """
-        linear = linear_sites("ssf", backbone, [role for role in self.roles if role != "norm"], self.layers)
-        width = {site: layer.out_features for site, layer in linear}  # norms keep the width of the backbone
-        sites = sites_of("ssf", backbone, self.roles, self.layers)
-        return [(site, width.get(site, backbone.width)) for site in sites]
+        sites, linear = tensor_sites("ssf", backbone, self.roles, self.layers)
+        # norms keep the width of the backbone
+        return [(site, linear[site].out_features if site in linear else backbone.width) for site in sites]
 
     def parameter_count(self, backbone: Backbone) -> int:
         """Return twice the sum of the widths."""

@@ -20,14 +20,11 @@ import torch
 from torch import Tensor
 
 from backbones.core.artifacts import write_json, write_text
-from backbones.core.seed import derive
 from backbones.features import FeatureStore, store_folder
-from continual.checkpoint import Checkpoints
-from continual.engine import HEAD, Engine, test_labels
-from continual.figures_summary import combine, step_figures
+from benchmarks.studies.engines import learn, spread
+from continual.engine import Engine, Step
 from continual.figures_table import markdown
 from continual.heads import HEADS
-from continual.metrics import interval
 from continual.plan import Plan, prepare
 from continual.settings import RunSettings
 
@@ -63,50 +60,26 @@ class Printer:
 
 def run_heads(plan: Plan, seed: int, folder: Path, store: FeatureStore) -> list[Scored]:
     """Learn the stream of one seed with all heads on the same features; resumes from ``folder``."""
-    stream, settings = plan.stream(seed), plan.settings
-    heads = {name: HEADS.load(name)().build(derive(seed, "head")) for name in HEADS_SHOWN}
-    last = heads.pop(HEADS_SHOWN[-1])
-    keeper = Checkpoints(folder / f"{settings.pat}-seed-{seed}")
-    engine = Engine(
-        plan.backbone,
-        plan.pat,
-        last,
-        references=heads,
-        store=store,
-        tuning=settings.tuning,
-        activations=settings.activations,
-        seed=seed,
-        precision=settings.precision,
-        keeper=keeper,
-        progress=Printer(),
-    )
-    try:
-        steps = keeper.restore(engine)
-        for step in engine.run(stream):
-            steps.append(step)
-            print(f"  {settings.pat}, seed {seed}, experience {step.index + 1}: {step.seconds}", flush=True)
-        found = []
-        labels, classes = test_labels(stream), [e.classes for e in stream.experiences]
-        for name, head in engine.heads.items():
-            rows = [step.predictions[name] for step in steps]
-            figures = [step_figures(r, labels, classes, rows[i - 1] if i else None, step=i) for i, r in enumerate(rows)]
-            total = combine(figures)
-            label = f"{title(settings)} + {HEADS_SHOWN[-1] if name == HEAD else name}"
-            found.append(
-                Scored(
-                    label,
-                    seed,
-                    total.a_bar_sample,
-                    total.a_last_sample,
-                    total.forgetting,
-                    total.cdr_mean,
-                    engine.delta.parameter_count,
-                    head.stored_parameters,
-                )
-            )
-        return found
-    finally:
-        engine.close()
+    settings = plan.settings
+
+    def told(step: Step) -> None:
+        print(f"  {settings.pat}, seed {seed}, experience {step.index + 1}: {step.seconds}", flush=True)
+
+    place = folder / f"{settings.pat}-seed-{seed}"
+    found = learn(plan, seed, HEADS_SHOWN, place, store, progress=Printer(), told=told)
+    return [
+        Scored(
+            f"{title(settings)} + {name}",
+            seed,
+            total.a_bar_sample,
+            total.a_last_sample,
+            total.forgetting,
+            total.cdr_mean,
+            found.trained,
+            found.stored[name],
+        )
+        for name, total in found.figures.items()
+    ]
 
 
 def title(settings: RunSettings) -> str:
@@ -151,25 +124,16 @@ def table(rows: Sequence[Scored]) -> str:
         lines.append(
             (
                 name,
-                _spread([row.a_bar for row in mine]),
-                _spread([row.a_last for row in mine]),
+                spread([row.a_bar for row in mine]),
+                spread([row.a_last for row in mine]),
                 by_seed or "-",
-                _spread([row.forgetting for row in mine]),
-                _spread([row.cdr for row in mine]),
+                spread([row.forgetting for row in mine]),
+                spread([row.cdr for row in mine]),
                 f"{mine[0].trained:,}",
                 f"{mine[0].stored:,}",
             )
         )
     return markdown(HEADER, lines)
-
-
-def _spread(values: Sequence[float | None]) -> str:
-    known = [100 * value for value in values if value is not None]
-    if not known:
-        return "-"
-    found = interval(known)
-    half = "" if found.half_width is None else f" ± {found.half_width:.2f}"
-    return f"{found.mean:.2f}{half}"
 
 
 def gap_closed(rows: Sequence[Scored], row: str, base: str) -> float | None:

@@ -21,15 +21,11 @@ from typing import Any
 import numpy as np
 
 from backbones.core.artifacts import write_json, write_text
-from backbones.core.seed import derive, numpy_generator
+from backbones.core.seed import numpy_generator
 from backbones.features import FeatureStore
+from benchmarks.studies.engines import learn, spread
 from benchmarks.types import Dataset, Subset
-from continual.checkpoint import Checkpoints
-from continual.engine import HEAD, Engine, test_labels
-from continual.figures_summary import combine, step_figures
 from continual.figures_table import markdown
-from continual.heads import HEADS
-from continual.metrics import interval
 from continual.plan import Plan, prepare
 from continual.runner import peak_memory
 from continual.settings import RunSettings
@@ -101,47 +97,18 @@ def some(dataset: Dataset, train: int | None, test: int | None) -> Dataset:
 
 def run_row(plan: Plan, folder: Path, store: FeatureStore) -> dict[str, Any]:
     """Run all seeds of one row; returns its figures, accuracies in [0, 1]."""
-    seeds = [{"seed": seed, **_seed(plan, seed, folder, store)} for seed in plan.settings.seeds]
+    seeds = [_seed(plan, seed, folder / f"seed-{seed}", store) for seed in plan.settings.seeds]
     return {"seeds": seeds, "peak_memory_bytes": peak_memory()}
 
 
 def _seed(plan: Plan, seed: int, folder: Path, store: FeatureStore) -> dict[str, Any]:
-    stream, settings = plan.stream(seed), plan.settings
-    heads = {name: HEADS.load(name)().build(derive(seed, "head")) for name in HEADS_SHOWN}
-    main = heads.pop(HEADS_SHOWN[-1])
-    keeper = Checkpoints(folder / f"seed-{seed}")
-    engine = Engine(
-        plan.backbone,
-        plan.pat,
-        main,
-        references=heads,
-        store=store,
-        tuning=settings.tuning,
-        schedule=settings.pat_schedule,
-        activations=settings.activations,
-        seed=seed,
-        precision=settings.precision,
-        keeper=keeper,
-    )
-    try:
-        steps = [*keeper.restore(engine)]
-        steps += list(engine.run(stream))
-        labels, classes = test_labels(stream), [e.classes for e in stream.experiences]
-        # Of the phases that a PAT decides; what lies below it is stored by the first row that comes by.
-        seconds = sum(step.seconds.get(phase, 0.0) for step in steps for phase in PHASES)
-        found: dict[str, Any] = {"trained": engine.delta.parameter_count, "seconds": seconds}
-        for name in engine.heads:
-            rows = [step.predictions[name] for step in steps]
-            figures = [step_figures(r, labels, classes, rows[i - 1] if i else None, step=i) for i, r in enumerate(rows)]
-            total = combine(figures)
-            found[HEADS_SHOWN[-1] if name == HEAD else name] = {
-                "a_bar": total.a_bar_sample,
-                "a_last": total.a_last_sample,
-                "cdr": total.cdr_mean,
-            }
-        return found
-    finally:
-        engine.close()
+    learned = learn(plan, seed, HEADS_SHOWN, folder, store)
+    # Of the phases that a PAT decides; what lies below it is stored by the first row that comes by.
+    seconds = sum(step.seconds.get(phase, 0.0) for step in learned.steps for phase in PHASES)
+    found: dict[str, Any] = {"seed": seed, "trained": learned.trained, "seconds": seconds}
+    for name, total in learned.figures.items():
+        found[name] = {"a_bar": total.a_bar_sample, "a_last": total.a_last_sample, "cdr": total.cdr_mean}
+    return found
 
 
 def plan_of(args: argparse.Namespace, part: str, row: Row) -> Plan:
@@ -182,7 +149,7 @@ def table(found: dict[str, dict[str, Any]]) -> str:
         if len(seeds) < most:  # a row of a command that was not let finish
             name = f"{name}: {', '.join(str(seed['seed']) for seed in seeds)} alone"
         cells = [
-            _spread([100 * seed[head][figure] for seed in seeds])
+            spread([seed[head][figure] for seed in seeds])
             for head, figure in (
                 ("ncm", "a_bar"),
                 ("ncm", "a_last"),
@@ -194,12 +161,6 @@ def table(found: dict[str, dict[str, Any]]) -> str:
         seconds = f"{np.mean([seed['seconds'] for seed in seeds]):.0f}"
         lines.append((name, f"{seeds[0]['trained']:,}", *cells, seconds, f"{row['peak_memory_bytes'] / 2**20:,.0f}"))
     return markdown(HEADER, lines)
-
-
-def _spread(values: Sequence[float]) -> str:
-    found = interval(list(values))
-    half = "" if found.half_width is None else f" ± {found.half_width:.2f}"
-    return f"{found.mean:.2f}{half}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
