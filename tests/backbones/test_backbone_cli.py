@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_lines import backbone as here
 
 from backbones.catalog import LoadOptions, load_backbone
 from backbones.deltas import load_delta, save_delta
@@ -61,17 +62,11 @@ def test_mistakes_are_one_sentence_and_exit_code_2(
     said: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from backbones.cli import main
-
     monkeypatch.chdir(tmp_path)
     save("vpt", tmp_path / "vpt")
-    monkeypatch.setattr(sys, "argv", ["backbone", "merge", *words])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    error = capsys.readouterr().err
-    assert caught.value.code == 2
+    code, _, error = here("merge", *words)
+    assert code == 2
     assert said in error and "Traceback" not in error
     assert error.strip().splitlines()[-1].startswith("error: ")
     assert not (tmp_path / "out").exists()

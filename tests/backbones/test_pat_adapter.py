@@ -4,20 +4,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pat_checks import MINIATURES, batch_of, check_refused, features, nudged, vit_base
 
 from backbones.core.errors import FrostlineError
-from backbones.core.preprocess import Preprocessing
 from backbones.pat.adapter import Adapter
 from backbones.pat.sites import UnfitError
-from backbones.testing import check_pat, raw_batch, tiny_bert, tiny_distilbert, tiny_transformers_vit, tiny_vit
-from backbones.vit import from_timm
+from backbones.testing import check_pat, raw_batch, tiny_bert, tiny_vit
 
-KINDS = {
-    "registers and average pooling": lambda: tiny_vit(registers=2, average=True),
-    "transformers ViT": tiny_transformers_vit,
-    "BERT": tiny_bert,
-    "DistilBERT, [CLS]": lambda: tiny_distilbert(pooling="cls"),
-}
+KINDS = ["vit with registers", "transformers vit", "bert", "distilbert"]
 VARIANTS = [
     {"where": "proj"},
     {"where": ("proj", "fc2"), "bottleneck": 8, "layers": "1-2", "activation": "relu"},
@@ -27,27 +21,10 @@ VARIANTS = [
 ]
 
 
-def features(backbone, batch):
-    with torch.no_grad():
-        return backbone.features(batch)
-
-
-def batch_of(backbone):
-    return backbone.preprocessing(raw_batch(backbone, 4))
-
-
-def shaken(delta):
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in delta.parameters():
-            parameter.normal_(0.0, 0.3, generator=generator)
-    return delta
-
-
 @pytest.mark.parametrize("values", VARIANTS, ids=str)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_adapter_meets_the_contract(kind, values):
-    backbone = KINDS[kind]()
+    backbone = MINIATURES[kind]()
     check_pat(Adapter.parse(values, "PAT 'adapter'"), backbone, raw_batch(backbone))
 
 
@@ -61,7 +38,7 @@ def formula(state, slot, entering, scale, act):
 def test_on_timm_features_are_those_of_the_written_out_forward_pass(kind, where):
     backbone = tiny_vit()
     batch, model = batch_of(backbone), backbone.module
-    delta = shaken(Adapter(kind=kind, where=where, scale=0.7, layers="0,2", activation="relu").grow(backbone, 0))
+    delta = nudged(Adapter(kind=kind, where=where, scale=0.7, layers="0,2", activation="relu").grow(backbone, 0), 0.3)
     found, state = features(backbone, batch), delta.state_dict()
     delta.detach()
     slots = iter(range(len(delta.downs)))
@@ -83,7 +60,7 @@ def test_on_timm_features_are_those_of_the_written_out_forward_pass(kind, where)
 def test_on_bert_an_adapter_acts_before_the_residual_connection_and_its_norm(kind):
     backbone = tiny_bert(pooling="cls")
     batch, model = batch_of(backbone), backbone.module
-    delta = shaken(Adapter(kind=kind, where=("proj", "fc2"), layers="1").grow(backbone, 0))
+    delta = nudged(Adapter(kind=kind, where=("proj", "fc2"), layers="1").grow(backbone, 0), 0.3)
     found, state = features(backbone, batch), delta.state_dict()
     delta.detach()
     mask = batch[:, 1].bool()[:, None, None, :].expand(-1, 1, batch.shape[2], -1)
@@ -123,11 +100,7 @@ def test_the_formula_counts_what_is_grown(kind, bottleneck, layers, where):
 
 
 def test_the_count_is_the_one_published_for_adaptformer_64_on_vit_b():
-    from timm.models.vision_transformer import VisionTransformer
-
-    with torch.device("meta"):
-        module = VisionTransformer(num_classes=0, embed_dim=768, depth=12, num_heads=12)
-    backbone = from_timm(module, "meta", Preprocessing(224))
+    backbone = vit_base()
     pat = Adapter(kind="parallel", bottleneck=64, scale=0.1, activation="relu")
     assert pat.parameter_count(backbone) == 1_189_632  # 1.19 million in the paper's tables
     assert pat.grow(backbone, 0).parameter_count == 1_189_632
@@ -167,10 +140,8 @@ def test_a_backbone_without_the_sublayer_is_refused():
     backbone = tiny_vit()
     backbone._sites = tuple(site for site in backbone._sites if site.role != "fc1")
     assert Adapter(where="proj,fc2").parameter_count(backbone) > 0
-    pat = Adapter(kind="parallel")
-    for call in (lambda: pat.grow(backbone, 0), lambda: pat.parameter_count(backbone)):
-        with pytest.raises(UnfitError, match="PAT 'adapter' needs the site 'fc1', which backbone 'tiny-vit' does not"):
-            call()
+    words = "PAT 'adapter' needs the site 'fc1', which backbone 'tiny-vit' does not"
+    check_refused(Adapter(kind="parallel"), backbone, words, UnfitError)
 
 
 @pytest.mark.parametrize(
@@ -194,5 +165,4 @@ def test_wrong_settings_are_named(values, words):
 
 
 def test_layers_that_the_backbone_does_not_have_are_refused():
-    with pytest.raises(FrostlineError, match="layers '2-3': '2-3' does not fit"):
-        Adapter(layers="2-3").parameter_count(tiny_vit())
+    check_refused(Adapter(layers="2-3"), tiny_vit(), "layers '2-3': '2-3' does not fit")

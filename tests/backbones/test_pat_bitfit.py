@@ -2,28 +2,27 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pat_checks import (
-    SMALL,
+    MINIATURES,
     bert_large,
+    check_count_of_roles,
     check_gradients_are_its_own,
     check_identity_in_bf16,
     check_merged,
+    check_refused,
+    each_choice_of_roles,
     features,
     nudged,
+    odd_vit,
     vit_base,
+    written_into,
 )
 from torch import nn
 
 from backbones.core.errors import FrostlineError
-from backbones.core.preprocess import Preprocessing
 from backbones.pat.bitfit import BitFit
 from backbones.pat.sites import UnfitError
 from backbones.testing import check_pat, raw_batch, tiny_bert, tiny_vit
-from backbones.vit import from_timm
-
-WIDTHS = {"qkv": 72, "proj": 24, "fc1": 96, "fc2": 24, "norm": 48}  # biases in one block of tiny_vit
 
 
 def test_counts_are_those_published():
@@ -34,18 +33,9 @@ def test_counts_are_those_published():
     assert BitFit().parameter_count(vit_base()) == 12 * (2304 + 768 + 3072 + 768 + 2 * 768)
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    st.lists(st.sampled_from(list(WIDTHS)), min_size=1, max_size=7),
-    st.sampled_from(["all", "1", "0,2", "1-2"]),
-    st.booleans(),
-)
+@each_choice_of_roles
 def test_the_formula_counts_what_is_grown(roles, layers, as_words):
-    backbone = tiny_vit()
-    pat = BitFit.parse({"roles": ",".join(roles) if as_words else roles, "layers": layers}, "PAT 'bitfit'")
-    blocks = {"all": 3, "1": 1, "0,2": 2, "1-2": 2}[layers]
-    delta = pat.grow(backbone, 0)
-    assert delta.parameter_count == pat.parameter_count(backbone) == blocks * sum(WIDTHS[role] for role in set(roles))
+    delta = check_count_of_roles(BitFit, 1, roles, layers, as_words)  # the widths are as many biases
     assert all(name.endswith(".bias") for name in delta.values)
 
 
@@ -58,28 +48,25 @@ def test_every_bias_inside_the_blocks_is_trained_and_none_outside():
 @pytest.mark.parametrize("values", [{"roles": "fc1,fc2"}, {"roles": ["norm"], "layers": "1-2"}], ids=str)
 @pytest.mark.parametrize("kind", ["vit", "bert"])
 def test_settings_meet_the_contract(kind, values):
-    backbone = SMALL[kind]()
+    backbone = MINIATURES[kind]()
     check_pat(BitFit.parse(values, "PAT 'bitfit'"), backbone, raw_batch(backbone))
 
 
-@pytest.mark.parametrize("kind", SMALL)
+@pytest.mark.parametrize("kind", MINIATURES)
 def test_a_plain_model_with_the_folded_weights_gives_the_same_features(kind):
-    check_merged(BitFit(), SMALL[kind])
-    check_merged(BitFit(roles=("proj", "fc1"), layers="1-2"), SMALL[kind])
+    check_merged(BitFit(), MINIATURES[kind])
+    check_merged(BitFit(roles=("proj", "fc1"), layers="1-2"), MINIATURES[kind])
 
 
 def test_trained_biases_stand_in_for_those_of_the_model_by_their_own_names():
     backbone, plain = tiny_bert(), tiny_bert()
     delta = nudged(BitFit().grow(backbone, 0))
-    with torch.no_grad():
-        for name, value in delta.values.items():
-            plain.module.get_parameter(name).copy_(value)
-    assert torch.equal(features(plain), features(backbone))
+    assert torch.equal(features(written_into(plain, delta)), features(backbone))
 
 
-@pytest.mark.parametrize("kind", SMALL)
+@pytest.mark.parametrize("kind", MINIATURES)
 def test_gradients_reach_biases_alone(kind):
-    delta = check_gradients_are_its_own(BitFit(roles=("proj", "fc1", "fc2", "norm")), SMALL[kind]())
+    delta = check_gradients_are_its_own(BitFit(roles=("proj", "fc1", "fc2", "norm")), MINIATURES[kind]())
     assert all(parameter.grad.abs().sum() > 0 for parameter in delta.parameters())
 
 
@@ -97,17 +84,13 @@ def test_attention_does_not_depend_on_the_biases_of_keys():
 
 def without_biases(*, at_all):
     """A ViT whose fused qkv has no bias; without any at all, none of its linear layers and norms has."""
-    from timm.models.vision_transformer import VisionTransformer
 
-    sizes = {"img_size": 16, "patch_size": 4, "embed_dim": 24, "depth": 3, "num_heads": 2, "num_classes": 0}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        module = VisionTransformer(qkv_bias=False, **sizes)
-    if at_all:
+    def bare(module):
         for part in module.blocks.modules():
-            if isinstance(part, nn.Linear | nn.LayerNorm):
+            if at_all and isinstance(part, nn.Linear | nn.LayerNorm):
                 part.register_parameter("bias", None)
-    return from_timm(module, "bare", Preprocessing(16))
+
+    return odd_vit("bare", bare, qkv_bias=False)
 
 
 def test_layers_without_bias_are_left_alone():
@@ -118,12 +101,9 @@ def test_layers_without_bias_are_left_alone():
 
 def test_a_backbone_without_biases_is_refused():
     backbone = without_biases(at_all=True)
-    for call in (lambda: BitFit().grow(backbone, 0), lambda: BitFit().parameter_count(backbone)):
-        with pytest.raises(UnfitError, match=r"'bitfit' needs biases; in backbone 'bare' no qkv or .* has one"):
-            call()
+    check_refused(BitFit(), backbone, r"'bitfit' needs biases; in backbone 'bare' no qkv or .* has one", UnfitError)
     only = without_biases(at_all=False)
-    with pytest.raises(UnfitError, match=r"backbone 'bare' no qkv in layers 1 has one"):
-        BitFit(roles=("qkv",), layers="1").grow(only, 0)
+    check_refused(BitFit(roles=("qkv",), layers="1"), only, "backbone 'bare' no qkv in layers 1 has one", UnfitError)
 
 
 @pytest.mark.parametrize(
@@ -141,14 +121,10 @@ def test_wrong_settings_are_named(values, words):
 
 
 def test_layers_out_of_range_are_refused():
-    for call in (
-        lambda: BitFit(layers="3").grow(tiny_vit(), 0),
-        lambda: BitFit(roles=("norm",), layers="3").parameter_count(tiny_vit()),
-    ):
-        with pytest.raises(FrostlineError, match="layers '3'"):
-            call()
+    for pat in (BitFit(layers="3"), BitFit(roles=("norm",), layers="3")):
+        check_refused(pat, tiny_vit(), "layers '3'")
 
 
 @pytest.mark.parametrize("kind", ["vit", "bert"])
 def test_half_precision_starts_as_the_identity_too(kind):
-    check_identity_in_bf16(BitFit(), SMALL[kind]())
+    check_identity_in_bf16(BitFit(), MINIATURES[kind]())

@@ -38,12 +38,19 @@ def test_all_weight_on_the_last_block_is_the_backbone_itself(kind):
     assert torch.equal(features(backbone, delta), base)
 
 
-@pytest.mark.parametrize("layers, count", [("all", 3), ("1", 2), ("2", 1), ("0,2", 2)])
+@pytest.mark.parametrize("layers, count", [("all", 3), ("1", 2), ("0,2", 2)])
 def test_the_last_block_is_always_mixed_in(layers, count):
     backbone = tiny_transformers_vit()
     pat = Mix(layers=layers)
     assert pat.parameter_count(backbone) == count
-    check_pat(pat, backbone, raw_batch(backbone)) if count > 1 else None
+    check_pat(pat, backbone, raw_batch(backbone))
+
+
+@pytest.mark.parametrize("make", GROW.values(), ids=GROW)
+def test_the_last_block_alone_is_refused(make):
+    backbone = make()
+    with pytest.raises(FrostlineError, match="needs two blocks or more, but layers '2'.*such as 0-2"):
+        Mix(layers="2").grow(backbone, 0)
 
 
 def test_layers_out_of_range_are_refused():

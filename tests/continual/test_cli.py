@@ -4,17 +4,15 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
+from command_lines import cil, installed
 from tiny_runs import write_image_folders, write_tiny_backbone
 
-from continual.cli import main
 from continual.report import read_report
 
-ENTRY = Path(sys.executable).with_name("cil-run")
+ENTRY = installed("cil-run")
 
 
 @pytest.fixture(scope="module")
@@ -28,22 +26,6 @@ def place(tmp_path_factory):
 def words(place, out, *more):
     base = ["--benchmark", "folder", "--data-root", place / "data", "--backbone", place / "vit", "--increment", "2"]
     return [*map(str, base), "--store", str(place / "store"), *(["--out", str(out)] if out else []), *map(str, more)]
-
-
-def call(monkeypatch, capsys, *arguments):
-    """Run the command line in this process; return exit code, standard output, standard error."""
-    monkeypatch.setattr(sys, "argv", ["cil-run", *map(str, arguments)])
-    monkeypatch.setenv("COLUMNS", "200")
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stop:
-        main()
-    out, err = capsys.readouterr()
-    return stop.value.code or 0, out, err
-
-
-@pytest.fixture
-def cil(monkeypatch, capsys):
-    return lambda *arguments: call(monkeypatch, capsys, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +57,7 @@ def test_a_run_ends_in_a_table_and_a_folder(finished):
     assert len(read_report(out / "report.json").runs) == 2
 
 
-def test_settings_are_written_resolved_and_repeat_the_run(finished, place, tmp_path, cil):
+def test_settings_are_written_resolved_and_repeat_the_run(finished, place, tmp_path):
     out, _ = finished
     code, _, err = cil("--config", out / "settings.toml", "--out", tmp_path / "again", "--store", place / "other")
     assert code == 0, err
@@ -84,7 +66,7 @@ def test_settings_are_written_resolved_and_repeat_the_run(finished, place, tmp_p
     assert "projection" in text and "tau" in text, "the constants of PAT and head are not written"
 
 
-def test_report_redraws(finished, cil):
+def test_report_redraws(finished):
     out, _ = finished
     picture = out / "plots" / "map.png"
     before = picture.read_bytes()
@@ -94,7 +76,7 @@ def test_report_redraws(finished, cil):
     assert picture.read_bytes() == before
 
 
-def test_predict_uses_the_artefact(finished, place, cil):
+def test_predict_uses_the_artefact(finished, place):
     out, _ = finished
     images = sorted((place / "data" / "test").glob("*/0.png"))
     code, printed, err = cil("predict", out, *images, "--json", "--top", 4)
@@ -123,7 +105,7 @@ def test_predictions_of_the_artefact_are_those_of_the_run(finished, place):
     assert sorted(found) == sorted(names[i] for i in kept)
 
 
-def test_dry_run_prints_the_plan_and_writes_nothing(place, tmp_path, cil):
+def test_dry_run_prints_the_plan_and_writes_nothing(place, tmp_path):
     code, printed, err = cil(*words(place, tmp_path / "no", "--pat", "vpt", "--dry-run"))
     assert code == 0, err
     for word in ("experiences", "trainable parameters", "forwards", "estimated time", "estimated memory"):
@@ -132,7 +114,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(place, tmp_path, cil):
 
 
 @pytest.mark.parametrize("what", ["backbones", "pats", "heads", "benchmarks"])
-def test_lists_show_name_line_and_origin(what, cil):
+def test_lists_show_name_line_and_origin(what):
     code, printed, _ = cil("--list", what)
     known = {"backbones": "timm:*", "pats": "vpt", "heads": "ipt", "benchmarks": "split-cifar100"}
     assert code == 0 and known[what] in printed and "frostline" in printed
@@ -165,7 +147,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("more", "message"), WRONG, ids=[" ".join(more) for more, _ in WRONG])
-def test_wrong_input_is_named_and_exits_with_2(place, tmp_path, cil, more, message):
+def test_wrong_input_is_named_and_exits_with_2(place, tmp_path, more, message):
     code, printed, err = cil(*words(place, tmp_path / "no"), *more)
     assert code == 2
     assert message in err and err.startswith("error: ")
@@ -173,12 +155,12 @@ def test_wrong_input_is_named_and_exits_with_2(place, tmp_path, cil, more, messa
     assert not (tmp_path / "no").exists(), "a refused run leaves a folder behind"
 
 
-def test_an_unknown_option_exits_with_2(cil):
+def test_an_unknown_option_exits_with_2():
     code, _, err = cil("--no-such-option")
     assert code == 2 and "no-such-option" in err.lower()
 
 
-def test_an_existing_run_is_not_overwritten(finished, place, cil):
+def test_an_existing_run_is_not_overwritten(finished, place):
     out, _ = finished
     before = (out / "report.json").read_bytes()
     code, _, err = cil(*words(place, out))
@@ -192,7 +174,7 @@ def test_an_existing_run_is_not_overwritten(finished, place, cil):
     assert (out / "report.json").read_bytes() == before
 
 
-def test_settings_file_with_an_unknown_key(place, tmp_path, cil):
+def test_settings_file_with_an_unknown_key(place, tmp_path):
     (tmp_path / "s.toml").write_text('benchmrk = "folder"\n')
     code, _, err = cil("--config", tmp_path / "s.toml")
     assert code == 2 and "unknown key 'benchmrk'. Did you mean 'benchmark'?" in err
@@ -201,7 +183,7 @@ def test_settings_file_with_an_unknown_key(place, tmp_path, cil):
     assert code == 2 and "no readable TOML" in err and "line 1" in err
 
 
-def test_an_unreadable_image_is_named_and_what_was_encoded_is_kept(place, tmp_path, cil):
+def test_an_unreadable_image_is_named_and_what_was_encoded_is_kept(place, tmp_path):
     data = write_image_folders(tmp_path / "data")
     bad = data / "test" / "class_003" / "2.png"
     bad.write_bytes(bad.read_bytes()[:60])
@@ -212,19 +194,19 @@ def test_an_unreadable_image_is_named_and_what_was_encoded_is_kept(place, tmp_pa
     assert code == 0, err
 
 
-def test_an_unwritable_folder_is_named(place, tmp_path, cil):
+def test_an_unwritable_folder_is_named(place, tmp_path):
     (tmp_path / "file").write_text("")
     code, _, err = cil(*words(place, tmp_path / "file" / "run"))
     assert code == 2 and "cannot write" in err and "another folder" in err
 
 
-def test_commands_on_a_folder_without_a_run(tmp_path, cil):
+def test_commands_on_a_folder_without_a_run(tmp_path):
     for command in (["report", tmp_path], ["predict", tmp_path, __file__], ["--resume", tmp_path]):
         code, _, err = cil(*command)
         assert code == 2 and err.startswith("error: "), command
 
 
-def test_predict_refuses_another_backbone_and_bad_images(finished, place, tmp_path, cil):
+def test_predict_refuses_another_backbone_and_bad_images(finished, place, tmp_path):
     out, _ = finished
     image = place / "data" / "test" / "class_000" / "0.png"
     code, _, err = cil("predict", out, image, tmp_path / "none.png")
@@ -267,14 +249,14 @@ def test_a_signal_keeps_what_is_computed_and_the_run_resumes(place, tmp_path, nu
     assert list(saved.glob("tuning-*"))
 
 
-def test_help_names_every_option_and_command(cil):
+def test_help_names_every_option_and_command():
     code, printed, _ = cil("--help")
     assert code == 0
     for word in ("--ipt", "--pat-schedule", "--resume", "--dry-run", "--seeds", "report", "predict"):
         assert word in printed
 
 
-def test_ctrl_c_before_anything_is_begun(place, tmp_path, cil, monkeypatch):
+def test_ctrl_c_before_anything_is_begun(place, tmp_path, monkeypatch):
     def stop(*_args):
         raise KeyboardInterrupt
 

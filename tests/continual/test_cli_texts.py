@@ -4,37 +4,20 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command_lines import cil, installed
 
 from backbones.testing import tiny_bert
 from backbones.testing_models import WORDS
-from continual.cli import main
 
-SCRIPT = Path(sys.executable).with_name("cil-run")
+SCRIPT = installed("cil-run")
 
 
 def command(place: Path, *words: object) -> list[str]:
     common = ["--benchmark", "text", "--data-root", place, "--backbone", place / "encoder", "--increment", 2]
     return [*map(str, common), "--store", str(place / "store"), "--tune-set", "epochs=1", *map(str, words)]
-
-
-@pytest.fixture
-def cil(monkeypatch, capsys):
-    """Run the command line in this process; gives exit code, standard output, standard error."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cil-run", *map(str, words)])
-        monkeypatch.setenv("COLUMNS", "200")
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capsys.readouterr()
-        return stop.value.code or 0, out, err
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +54,14 @@ def test_a_stack_learns_texts_and_its_report_says_what_it_trained(finished):
     assert (finished / "plots" / "map.png").stat().st_size > 0
 
 
-def test_the_run_is_repeated_from_its_settings(finished, place, cil):
+def test_the_run_is_repeated_from_its_settings(finished, place):
     code, out, err = cil("--config", finished / "settings.toml", "--out", place / "again", "--store", place / "store")
     assert code == 0, out + err
     one, two = (json.loads((folder / "report.json").read_text()) for folder in (finished, place / "again"))
     assert one["summary"] == two["summary"] and one["fingerprints"] == two["fingerprints"]
 
 
-def test_texts_and_files_of_texts_are_classified_alike(finished, place, cil):
+def test_texts_and_files_of_texts_are_classified_alike(finished, place):
     texts = ["the cat dog the", "cat card cat"]
     (place / "some.txt").write_text("\n".join(texts) + "\n\n")
     code, out, err = cil("predict", finished, *texts, "--json")
@@ -104,12 +87,12 @@ def test_texts_and_files_of_texts_are_classified_alike(finished, place, cil):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
 )
-def test_each_mistake_is_answered(place, words, said, cil):
+def test_each_mistake_is_answered(place, words, said):
     code, out, err = cil(*command(place, *words, "--out", place / "wrong"))
     assert code == 2 and said in err and "Traceback" not in err, out + err
 
 
-def test_images_and_texts_are_not_mixed(place, cil):
+def test_images_and_texts_are_not_mixed(place):
     code, _, err = cil("--benchmark", "text", "--data-root", place, "--backbone", "bundled:vit-micro")
     assert code == 2 and "is of texts, but backbone 'bundled:vit-micro' takes images" in err
     code, _, err = cil("--backbone", place / "encoder")
@@ -118,7 +101,7 @@ def test_images_and_texts_are_not_mixed(place, cil):
     assert code == 2 and "is for text encoders" in err
 
 
-def test_the_list_of_pats_counts_on_the_backbone_named(place, cil):
+def test_the_list_of_pats_counts_on_the_backbone_named(place):
     code, out, err = cil("--list", "pats", "--backbone", place / "encoder")
     assert code == 0, err
     line = next(line for line in out.splitlines() if line.strip().startswith("pasta"))

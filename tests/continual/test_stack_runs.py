@@ -1,14 +1,13 @@
 """Whole runs with stacks of PATs: settings, layers, the artefact, and stacks that are refused before data is read."""
 
 import json
-import sys
 
 import pytest
+from command_lines import cil
 from tiny_runs import write_image_folders, write_tiny_backbone
 
 from benchmarks.images import decode_image
 from continual.artefact import read_artefact
-from continual.cli import main
 from continual.figures_files import read_predictions
 from continual.report import read_report
 
@@ -21,23 +20,9 @@ def place(tmp_path_factory):
     return root
 
 
-@pytest.fixture
-def cil(monkeypatch, capsys):
-    """Run the command line in this process; return exit code and standard error."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["cil-run", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
-        with pytest.raises(SystemExit) as stop:
-            main()
-        return stop.value.code or 0, capsys.readouterr().err
-
-    return call
-
-
-def test_a_stack_is_trained_reported_and_read_again(place, tmp_path, cil):
+def test_a_stack_is_trained_reported_and_read_again(place, tmp_path):
     out = tmp_path / "run"
-    code, err = cil(
+    code, _, err = cil(
         *("--benchmark", "folder", "--data-root", place / "data", "--backbone", place / "vit", "--increment", "2"),
         *("--pat", "layernorm+prefix+adapter", "--pat-layers", "1-2", "--pat-set", "prefix.length=3"),
         *("--pat-set", "adapter.where=proj", "--tune-set", "epochs=1", "--out", out, "--store", place / "store"),
@@ -61,8 +46,8 @@ def test_a_stack_is_trained_reported_and_read_again(place, tmp_path, cil):
     assert sorted(found) == sorted(names[i] for i in kept)
 
 
-def test_an_overlap_is_refused_before_data_is_looked_for(place, tmp_path, cil):
-    code, err = cil(
+def test_an_overlap_is_refused_before_data_is_looked_for(place, tmp_path):
+    code, _, err = cil(
         *("--benchmark", "folder", "--data-root", tmp_path / "absent", "--backbone", place / "vit"),
         *("--pat", "layernorm+bitfit", "--out", tmp_path / "run"),
     )

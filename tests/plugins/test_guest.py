@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from command_lines import cil, installed
 from PIL import Image
 
 from backbones.catalog import BACKBONES, LoadOptions, load_backbone
@@ -18,7 +19,6 @@ from backbones.testing import check_backbone, check_pat, image_batch, tiny_trans
 from benchmarks.catalog import BENCHMARKS
 from benchmarks.streams import make_stream
 from benchmarks.testing import check_benchmark, check_stream
-from continual.cli import main
 from continual.heads import HEADS
 from continual.report import read_report
 from continual.testing import check_head
@@ -65,26 +65,13 @@ def guest(site, monkeypatch):
         del sys.modules[name]
 
 
-@pytest.fixture
-def cil(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["cil-run", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "160")
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capsys.readouterr()
-        return stop.value.code or 0, out, err
-
-    return call
-
-
-def test_nothing_of_the_guest_is_known_before_it_is_installed(cil):
+def test_nothing_of_the_guest_is_known_before_it_is_installed():
     code, _, err = cil("--pat", "guest-pat", "--dry-run")
     assert code == 2 and "unknown PAT 'guest-pat'" in err and "Traceback" not in err
 
 
 @pytest.mark.parametrize("what", REGISTRIES)
-def test_lists_show_the_guest_and_where_it_comes_from(guest, cil, what):
+def test_lists_show_the_guest_and_where_it_comes_from(guest, what):
     code, out, _ = cil("--list", what)
     assert code == 0
     (line,) = [line for line in out.splitlines() if line.strip().startswith(NAMES[what])]
@@ -130,7 +117,7 @@ def test_the_guests_stream_meets_the_contract(guest):
 def finished(site, tmp_path_factory):
     """A whole run in a fresh process that finds the guest on its path alone."""
     out = tmp_path_factory.mktemp("run") / "out"
-    command = [Path(sys.executable).with_name("cil-run"), "--out", out, "--store", out.parent / "store"]
+    command = [installed("cil-run"), "--out", out, "--store", out.parent / "store"]
     for option in ("benchmark", "pat", "head", "backbone"):
         command += [f"--{option}", NAMES[{"benchmark": "benchmarks"}.get(option, f"{option}s")]]
     environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
@@ -151,7 +138,7 @@ def test_a_whole_run_of_the_guests_parts_ends_in_a_report(finished):
     assert written["backbone"] == "guest-backbone" and written["pat_settings"] == {"start": 1.1}
 
 
-def test_the_guests_run_predicts_images_and_is_drawn_again(guest, finished, tmp_path, cil):
+def test_the_guests_run_predicts_images_and_is_drawn_again(guest, finished, tmp_path):
     Image.new("RGB", (20, 20), (235, 235, 235)).save(tmp_path / "a.png")
     Image.new("RGB", (9, 14), (200, 40, 40)).save(tmp_path / "b.png")
     code, out, err = cil("predict", finished, tmp_path / "a.png", tmp_path / "b.png", "--json")
@@ -161,12 +148,12 @@ def test_the_guests_run_predicts_images_and_is_drawn_again(guest, finished, tmp_
     assert code == 0 and "guest-pat" in out
 
 
-def test_a_finished_run_needs_its_guest(finished, cil, tmp_path):
+def test_a_finished_run_needs_its_guest(finished, tmp_path):
     code, _, err = cil("--config", finished / "settings.toml", "--out", tmp_path / "out")
     assert code == 2 and "unknown benchmark 'guest-stream'" in err
 
 
-def test_wrong_settings_of_a_guest_are_told_like_ours(guest, cil):
+def test_wrong_settings_of_a_guest_are_told_like_ours(guest):
     code, _, err = cil("--pat", "guest-pat", "--pat-set", "strat=2", "--dry-run")
     assert code == 2 and "PAT 'guest-pat'" in err and "Did you mean 'start'" in err
     code, _, err = cil("--pat", "guest-pta", "--dry-run")
@@ -182,7 +169,7 @@ def test_wrong_settings_of_a_guest_are_told_like_ours(guest, cil):
         ("backbones", "backbones.models", "bundled:vit-micro"),
     ],
 )
-def test_a_name_claimed_twice_ends_with_2_and_both_claimants(guest, tmp_path, monkeypatch, cil, what, group, name):
+def test_a_name_claimed_twice_ends_with_2_and_both_claimants(guest, tmp_path, monkeypatch, what, group, name):
     install(tmp_path, "rival", {group: {name: "rival:Thing"}})
     monkeypatch.syspath_prepend(tmp_path)
     forget()
@@ -193,14 +180,14 @@ def test_a_name_claimed_twice_ends_with_2_and_both_claimants(guest, tmp_path, mo
         assert "by frostline (" in err and "by rival (rival:Thing)" in err
 
 
-def test_a_pat_that_does_not_fit_is_told_with_those_that_do(guest, cil):
+def test_a_pat_that_does_not_fit_is_told_with_those_that_do(guest):
     code, _, err = cil("--backbone", "guest-backbone", "--pat", "lora", "--dry-run")
     assert code == 2 and "Traceback" not in err
     assert "PAT 'lora' needs the site 'proj', which backbone 'guest-backbone' does not have" in err
     assert "PATs that fit this backbone: " in err and "guest-pat" in err and "layernorm" in err
 
 
-def test_a_guest_that_fails_to_import_is_named_and_hurts_nobody_else(guest, tmp_path, monkeypatch, cil):
+def test_a_guest_that_fails_to_import_is_named_and_hurts_nobody_else(guest, tmp_path, monkeypatch):
     install(tmp_path, "rival", {"backbones.pats": {"rival-pat": "rival_module:Thing"}})
     (tmp_path / "rival_module.py").write_text("raise RuntimeError('built for another version')")
     monkeypatch.syspath_prepend(tmp_path)

@@ -6,10 +6,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from command_lines import zero
 from test_guest import GUEST, install
 
 from zeroshot import CONSTRAINTS, SCORERS, Predictor, check_constraint, check_scorer, make_scorer
-from zeroshot.cli import main
 from zeroshot.predict import PredictSettings, make_constraints
 from zeroshot.samples import samples
 
@@ -32,27 +32,14 @@ def guest(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-@pytest.fixture
-def zero(monkeypatch, capsys):
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["eae-zero", *map(str, words)])
-        monkeypatch.setenv("COLUMNS", "160")
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capsys.readouterr()
-        return stop.value.code or 0, out, err
-
-    return call
-
-
-def test_nothing_of_the_guest_is_known_before_it_is_installed(zero):
+def test_nothing_of_the_guest_is_known_before_it_is_installed():
     code, _, err = zero("predict", "attack", "--scorer", "guest-scorer")
     assert code == 2 and "unknown scorer 'guest-scorer'" in err
     assert "guest-rule" not in make_constraints()
 
 
 @pytest.mark.parametrize(("what", "name"), [("scorers", "guest-scorer"), ("constraints", "guest-rule")])
-def test_lists_show_the_guest_and_where_it_comes_from(guest, zero, what, name):
+def test_lists_show_the_guest_and_where_it_comes_from(guest, what, name):
     code, out, _ = zero("--list", what)
     (line,) = [line for line in out.splitlines() if line.strip().startswith(name)]
     assert code == 0 and "frostline-guest" in line
@@ -63,7 +50,7 @@ def test_they_meet_the_contracts(guest):
     check_constraint(CONSTRAINTS.load("guest-rule")())
 
 
-def test_they_predict_beside_the_built_in_ones(guest, zero, tmp_path):
+def test_they_predict_beside_the_built_in_ones(guest, tmp_path):
     code, out, err = zero("predict", "attack", "--scorer", "guest-scorer,near=30", "--json")
     assert code == 0, err
     result = json.loads(out)

@@ -1,17 +1,14 @@
 """``eae-zero`` through its installed entry point."""
 
-import io
 import json
 import os
 import re
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
-
-from zeroshot.cli import main
+from command_lines import zero
 
 BIN = Path(sys.executable).with_name("eae-zero")
 
@@ -25,15 +22,9 @@ def installed(*words, stdin=None):
 
 
 def here(*words, stdin=None):
-    """Run what the entry point runs in this process, which has the models' libraries at hand."""
+    """Run what the entry point runs in this process."""
     assert stdin is None
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", ["eae-zero", *map(str, words)])
-        patch.setenv("COLUMNS", "100")
-        with pytest.raises(SystemExit) as stop:
-            main()
-    return subprocess.CompletedProcess(words, stop.value.code or 0, out.getvalue(), err.getvalue())
+    return subprocess.CompletedProcess(words, *zero(*words, columns=100))
 
 
 def done(*words, run=here, **options):
