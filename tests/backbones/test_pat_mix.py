@@ -49,7 +49,7 @@ def test_the_last_block_is_always_mixed_in(layers, count):
 @pytest.mark.parametrize("make", GROW.values(), ids=GROW)
 def test_the_last_block_alone_is_refused(make):
     backbone = make()
-    with pytest.raises(FrostlineError, match="needs two blocks or more, but layers '2'.*such as 0-2"):
+    with pytest.raises(FrostlineError, match=r"needs two blocks or more, but layers '2'.*such as 0-2"):
         Mix(layers="2").grow(backbone, 0)
 
 
