@@ -99,19 +99,40 @@ def lesson_of(
 
 
 def train(
-    folder: Path, teacher: Teacher, count: int | None, out: Path, plan: Plan, device: torch.device
+    folder: Path,
+    teacher: Teacher,
+    count: int | None,
+    out: Path,
+    plan: Plan,
+    device: torch.device,
+    start: Path | None = None,
 ) -> VisionTransformer:
-    """Train from scratch and write ``vit_micro.safetensors``, ``vit_micro.json`` and ``training.json`` to ``out``."""
+    """Train from scratch, or on from the weights in folder ``start``, and write weights, config and record to ``out``.
+
+    The files are ``vit_micro.safetensors``, ``vit_micro.json`` and ``training.json``.
+    """
     bar = Bar()
     lesson = lesson_of(folder, teacher, count, out, plan, device, bar)
-    sample = to_unit(lesson.images[:1024], torch.device("cpu"))
-    model = build_student(KWARGS, sample, torch_generator(plan.seed, "student"))
+    if start is None:
+        sample = to_unit(lesson.images[:1024], torch.device("cpu"))
+        model = build_student(KWARGS, sample, torch_generator(plan.seed, "student"))
+    else:
+        model = load(start)
+    origin = None if start is None else digest_tensors(model.state_dict())
     course = distil(model, lesson, plan, device, out / "checkpoint.pt", progress=bar)
-    _write(model, course, len(lesson.images), plan, teacher, out)
+    _write(model, course, len(lesson.images), plan, teacher, out, origin)
     return model
 
 
-def _write(model: VisionTransformer, course: Course, images: int, plan: Plan, teacher: Teacher, out: Path) -> None:
+def _write(
+    model: VisionTransformer,
+    course: Course,
+    images: int,
+    plan: Plan,
+    teacher: Teacher,
+    out: Path,
+    origin: str | None,
+) -> None:
     tensors = {name: tensor.half() for name, tensor in model.state_dict().items()}
     save_tensors(out / "vit_micro.safetensors", tensors)
     write_json(
@@ -131,6 +152,7 @@ def _write(model: VisionTransformer, course: Course, images: int, plan: Plan, te
     record = {
         "plan": repr(plan),
         "images": images,
+        "start": origin,
         "steps": course.step,
         "epochs": round(course.step * min(plan.batch, images) / images, 2),
         "minutes": round(course.seconds / 60, 1),
@@ -177,6 +199,9 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="folder with train/<class>/<image>, 32x32 pixels")
     parser.add_argument("--teacher", type=Path, help="safetensors of a timm ViT, 192 wide, with a head for the classes")
     parser.add_argument("--out", type=Path, help="folder for the weights, the config, the caches and the checkpoint")
+    parser.add_argument(
+        "--start", type=Path, help="folder with vit_micro.json to train on from (default: from scratch)"
+    )
     parser.add_argument("--teacher-size", type=int, default=128, help="pixels the teacher sees (default 128)")
     parser.add_argument("--teacher-images", type=int, help="how many images the teacher sees (default all)")
     parser.add_argument("--minutes", type=float, default=Plan.minutes, help="wall time of training (default 35)")
@@ -216,7 +241,7 @@ def main(words: Sequence[str] | None = None) -> int:
                 workers=given.workers,
             )
             teacher = load_teacher(given.teacher, given.teacher_size)
-            train(given.data, teacher, given.teacher_images, given.out, plan, device)
+            train(given.data, teacher, given.teacher_images, given.out, plan, device, given.start)
         if given.evaluate is not None:
             figures = measure(load(given.out or SHIPPED), given.evaluate, device, given.workers)
             sys.stdout.write(json.dumps(figures, indent=2) + "\n")

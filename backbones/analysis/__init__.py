@@ -1,0 +1,1 @@
+"""What a frozen model knows: probes, minimal pairs, learning curves."""

@@ -1,0 +1,1 @@
+"""The life of a backbone: pre-train, distil, compress, export, tune off-site, infuse knowledge."""

@@ -1,0 +1,125 @@
+"""Plain text as documents of sentences."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, cast
+
+from backbones.core.errors import FrostlineError
+from backbones.core.samples import Progress, silent
+
+SUFFIXES = (".txt", ".text", ".md")
+PACKINGS: dict[str, Callable[[Any], Any]] = {".gz": gzip.open, ".xz": lzma.open}
+MARK = "\x1e"  # opens a document where a corpus says so
+BLOCK = 1 << 20  # bytes between two reports of progress
+# A sentence ends at . ! or ? (and closing quotes) before a space and what may begin another; not after an initial or
+# one of the usual abbreviations.
+_END = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9])")
+_SHORT = re.compile(
+    r"(?:\b(?:[A-Z]|Mr|Mrs|Ms|Dr|St|Prof|Gen|Col|Capt|Lt|Rev|Hon|Jr|Sr|vs|etc|No|Vol|Fig|e\.g|i\.e))\.$"
+)
+
+
+def read_documents(
+    paths: Sequence[Path], most_bytes: int | None = None, progress: Progress = silent
+) -> list[list[str]]:
+    """Read texts as documents of sentences.
+
+    A line that begins with the character U+001E opens a document and says nothing else; files without such lines are
+    divided at blank lines.
+
+    Args:
+        paths: UTF-8 files (``.txt``, ``.text``, ``.md``, also with ``.gz`` or ``.xz`` behind), or folders of them.
+        most_bytes: stop after about so many bytes of text.
+        progress: told of the bytes read.
+
+    Raises:
+        FrostlineError: a path that does not exist, a file that is not UTF-8 or damaged, or no sentence in all of them.
+    """
+    files = [file for path in paths for file in _files(path)]
+    total = sum(file.stat().st_size for file in files)
+    found: list[list[str]] = []
+    read, before = 0, 0
+    for file in files:
+        for document, position in _documents(file):
+            sentences = split_sentences(document)
+            if sentences:
+                found.append(sentences)
+            read += len(document.encode())
+            progress("reading", min(before + position, total), total)
+            if most_bytes is not None and read >= most_bytes:
+                progress("reading", total, total)
+                return found
+        before += file.stat().st_size
+    progress("reading", total, total)
+    if not found:
+        names = ", ".join(str(path) for path in paths) or "no file at all"
+        raise FrostlineError(f"there is no sentence in {names}; pass UTF-8 files with running text.")
+    return found
+
+
+def split_sentences(text: str) -> list[str]:
+    """Return the sentences of running text, single-spaced."""
+    plain = " ".join(text.split())
+    if not plain:
+        return []
+    found: list[str] = []
+    for piece in _END.sub(lambda hit: hit.group().rstrip() + "\n", plain).split("\n"):
+        if found and _SHORT.search(found[-1]):
+            found[-1] += f" {piece}"
+        else:
+            found.append(piece)
+    return found
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        found = sorted(file for file in path.rglob("*") if file.is_file() and _is_text(file))
+        if not found:
+            raise FrostlineError(f"{path} holds no file of text ({', '.join(SUFFIXES)}, also packed as .gz or .xz).")
+        return found
+    if not path.is_file():
+        raise FrostlineError(f"{path} does not exist; pass files of text or folders of them.")
+    return [path]
+
+
+def _is_text(file: Path) -> bool:
+    name = file.with_suffix("") if file.suffix in PACKINGS else file
+    return name.suffix.lower() in SUFFIXES
+
+
+def _documents(file: Path) -> Iterator[tuple[str, int]]:
+    """Yield the documents of a file and how many of its bytes have been read."""
+    lines: list[str] = []
+    marked, position = False, 0
+    try:
+        with file.open("rb") as raw:
+            opener = PACKINGS.get(file.suffix)
+            stream = cast("IO[bytes]", opener(raw) if opener is not None else raw)
+            for number, line in enumerate(_lines(stream, file)):
+                if number % 1000 == 0:
+                    position = raw.tell()
+                opens = line.startswith(MARK)
+                marked = marked or opens
+                if opens or (not marked and not line.strip()):
+                    yield "\n".join(lines), position
+                    lines = []
+                else:
+                    lines.append(line)
+    except (OSError, EOFError, lzma.LZMAError) as error:
+        raise FrostlineError(f"cannot read {file}: {error}. Copy or unpack it again.") from error
+    yield "\n".join(lines), file.stat().st_size
+
+
+def _lines(stream: IO[bytes], file: Path) -> Iterator[str]:
+    for number, line in enumerate(stream, start=1):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise FrostlineError(
+                f"{file}, line {number} is not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8."
+            ) from None

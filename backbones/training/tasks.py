@@ -1,0 +1,181 @@
+"""Tasks on a backbone: a linear head on its features, fitted on frozen ones or trained together with a delta or all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from backbones.base import Backbone
+from backbones.core.errors import FrostlineError
+from backbones.core.labelled import Labelled
+from backbones.core.samples import Progress, silent
+from backbones.core.seed import torch_generator
+from backbones.delta import Delta
+from backbones.encoder import Encoder
+from backbones.training.loop import Course, Recipe, Say, mute, train
+
+HEAD_SCALE = 0.02  # standard deviation of a head's first weights
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A head, (width, classes), and how its training went."""
+
+    head: nn.Linear
+    course: Course
+
+
+def fit_linear(features: Tensor, labels: NDArray[np.int64], classes: int, *, l2: float = 1.0) -> nn.Linear:
+    """Fit a multinomial logistic regression (scikit-learn) on frozen features.
+
+    Features are standardised; the standardisation is folded into the layer, which takes plain features.
+
+    Args:
+        features: float32, shape (n, width).
+        labels: int64, shape (n,), of two classes or more.
+        classes: outputs of the layer; a class without a sample has a bias of -1e4, so that it never wins.
+        l2: strength of the penalty, the reciprocal of scikit-learn's ``C``, for the sum over samples.
+
+    Raises:
+        FrostlineError: labels of a single class.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    present = np.unique(labels)
+    if len(present) < 2:
+        raise FrostlineError(f"all {len(labels)} samples are of one class; a classifier needs two or more.")
+    rows = features.double().numpy()
+    mean, deviation = rows.mean(axis=0), rows.std(axis=0) + 1e-6
+    model = LogisticRegression(C=1.0 / l2, max_iter=1000).fit((rows - mean) / deviation, labels)
+    weight, bias = model.coef_, model.intercept_
+    if len(present) == 2:  # scikit-learn then keeps one row, of the second class against the first
+        weight, bias = np.concatenate([-weight / 2, weight / 2]), np.concatenate([-bias / 2, bias / 2])
+    weight = weight / deviation
+    bias = bias - weight @ mean
+    head = _linear(features.shape[1], classes, 0)
+    with torch.no_grad():
+        head.weight.zero_()
+        head.bias.fill_(-1e4)
+        head.weight[torch.from_numpy(present)] = torch.from_numpy(weight).float()
+        head.bias[torch.from_numpy(present)] = torch.from_numpy(bias).float()
+    return head.requires_grad_(False)
+
+
+def finetune(
+    backbone: Backbone,
+    data: Labelled,
+    recipe: Recipe,
+    *,
+    delta: Delta | None = None,
+    full: bool = False,
+    head: nn.Linear | None = None,
+    head_rate: float = 1.0,
+    checkpoint: Path | None = None,
+    progress: Progress = silent,
+    say: Say = mute,
+    phase: str = "fine-tuning",
+) -> Tuned:
+    """Train a head, and with it a delta or every weight of the backbone, by cross-entropy.
+
+    Args:
+        backbone: changed in place if ``full``, else frozen.
+        data: raw inputs and classes.
+        recipe: how.
+        delta: attached to the backbone; trained too.
+        full: train the weights of the backbone too.
+        head: to go on from; None for a new one. It is trained in place.
+        head_rate: factor on the rate of the head.
+        checkpoint: see ``train``.
+        progress: told of every step.
+        say: told the estimate.
+        phase: what to call the work.
+
+    Raises:
+        FrostlineError: a delta and ``full`` together, a head of another shape, or see ``train``.
+    """
+    if delta is not None and full:
+        raise FrostlineError("a PAT and full fine-tuning were both asked for; choose one of them.")
+    head = head if head is not None else _linear(backbone.width, len(data.classes), recipe.seed)
+    if head.weight.shape != (len(data.classes), backbone.width):
+        raise FrostlineError(
+            f"the head has shape {tuple(head.weight.shape)}, but {len(data.classes)} classes on features of "
+            f"{backbone.width} need {(len(data.classes), backbone.width)}; leave the head out for a new one."
+        )
+    head.to(backbone.device)
+    params: dict[str, nn.Parameter] = {f"head.{name}": param for name, param in head.named_parameters()}
+    modules: list[nn.Module] = [head]
+    if full:
+        params |= {f"backbone.{name}": param for name, param in backbone.module.named_parameters()}
+        modules.append(backbone.module)
+    if delta is not None:
+        params |= {f"delta.{name}": param for name, param in delta.named_parameters()}
+        modules.append(delta)
+    targets = torch.from_numpy(data.labels)
+
+    def loss(rows: list[int], generator: torch.Generator) -> Tensor:
+        batch = backbone.preprocessing(data.raw(rows)).to(backbone.device)
+        wanted = targets[rows].to(backbone.device)
+        return cross_entropy(head(features_of(backbone, batch).float()), wanted)
+
+    def features_of(backbone: Backbone, batch: Tensor) -> Tensor:
+        with torch.set_grad_enabled(full or delta is not None):
+            return backbone.features(batch)
+
+    course = train(
+        params,
+        loss,
+        len(data),
+        recipe,
+        modules=modules,
+        rates={"head.": head_rate},
+        checkpoint=checkpoint,
+        progress=progress,
+        say=say,
+        phase=phase,
+    )
+    return Tuned(head.requires_grad_(False), course)
+
+
+def logits_of(
+    backbone: Backbone, head: nn.Linear, data: Labelled, delta: Delta | None = None, progress: Progress = silent
+) -> Tensor:
+    """Return what the head says of each sample: float32 on the CPU, shape (n, classes)."""
+    encoder = Encoder(backbone, delta, precision="fp32")
+    found: list[Tensor] = []
+    block = 64 * encoder.chunk
+    for start in range(0, len(data), block):
+        rows = range(start, min(start + block, len(data)))
+        with torch.no_grad():
+            found.append(head.cpu()(encoder.features(data.raw(rows))))
+        progress("predicting", rows.stop, len(data))
+    return torch.cat(found)
+
+
+def predict(
+    backbone: Backbone, head: nn.Linear, data: Labelled, delta: Delta | None = None, progress: Progress = silent
+) -> NDArray[np.int64]:
+    """Return the likeliest class of each sample: int64, shape (n,)."""
+    found: NDArray[np.int64] = logits_of(backbone, head, data, delta, progress).argmax(dim=1).numpy()
+    return found
+
+
+def accuracy(
+    backbone: Backbone, head: nn.Linear, data: Labelled, delta: Delta | None = None, progress: Progress = silent
+) -> float:
+    """Return the share of samples whose likeliest class is theirs, in [0, 1]."""
+    return float((predict(backbone, head, data, delta, progress) == data.labels).mean())
+
+
+def _linear(width: int, classes: int, seed: int) -> nn.Linear:
+    with torch.random.fork_rng(devices=[]):
+        head = nn.Linear(width, classes)
+    with torch.no_grad():
+        head.weight.copy_(HEAD_SCALE * torch.randn(head.weight.shape, generator=torch_generator(seed, "head")))
+        head.bias.zero_()
+    return head
