@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +19,7 @@ from backbones.core.labelled import Labelled
 from backbones.core.samples import Progress, silent
 from backbones.core.seed import torch_generator
 from backbones.delta import Delta
-from backbones.encoder import Encoder
+from backbones.encoder import Encoder, by_group
 from backbones.training.loop import Course, Recipe, Say, mute, train
 
 HEAD_SCALE = 0.02  # standard deviation of a head's first weights
@@ -119,13 +121,9 @@ def finetune(
     targets = torch.from_numpy(data.labels)
 
     def loss(rows: list[int], generator: torch.Generator) -> Tensor:
-        batch = backbone.preprocessing(data.raw(rows)).to(backbone.device)
-        wanted = targets[rows].to(backbone.device)
-        return cross_entropy(head(features_of(backbone, batch).float()), wanted)
-
-    def features_of(backbone: Backbone, batch: Tensor) -> Tensor:
         with torch.set_grad_enabled(full or delta is not None):
-            return backbone.features(batch)
+            features = grouped_features(backbone, data.raw(rows))
+        return cross_entropy(head(features.float()), targets[rows].to(backbone.device))
 
     course = train(
         params,
@@ -140,6 +138,17 @@ def finetune(
         phase=phase,
     )
     return Tuned(head.requires_grad_(False), course)
+
+
+def grouped_features(backbone: Backbone, raw: Sequence[Any]) -> Tensor:
+    """Return features of raw inputs in their order, (n, width): inputs of one length go forward together.
+
+    Padding short texts to the longest of a batch would take half as long again.
+    """
+    groups = by_group(backbone.preprocessing.groups(raw))
+    parts = [backbone.features(backbone.preprocessing([raw[i] for i in rows]).to(backbone.device)) for _, rows in groups]
+    order = torch.tensor([row for _, rows in groups for row in rows]).argsort()
+    return torch.cat(parts)[order.to(backbone.device)]
 
 
 def logits_of(
