@@ -146,7 +146,8 @@ def grouped_features(backbone: Backbone, raw: Sequence[Any]) -> Tensor:
     Padding short texts to the longest of a batch would take half as long again.
     """
     groups = by_group(backbone.preprocessing.groups(raw))
-    parts = [backbone.features(backbone.preprocessing([raw[i] for i in rows]).to(backbone.device)) for _, rows in groups]
+    batches = [backbone.preprocessing([raw[row] for row in rows]) for _, rows in groups]
+    parts = [backbone.features(batch.to(backbone.device)) for batch in batches]
     order = torch.tensor([row for _, rows in groups for row in rows]).argsort()
     return torch.cat(parts)[order.to(backbone.device)]
 
