@@ -16,6 +16,7 @@ PATS = Registry(
         "bitfit": ("backbones.pat.bitfit:BitFit", "biases of linear layers and norms, trained in full"),
         "layernorm": ("backbones.pat.layernorm:LayerNorm", "LN-tuning: gain and bias of the norms, trained in full"),
         "pasta": ("backbones.pat.pasta:Pasta", "vectors added to the special tokens before every block"),
+        "side": ("backbones.pat.side:Side", "a narrow network beside the blocks, added behind the last (K-Adapter)"),
         "ssf": ("backbones.pat.ssf:Ssf", "scale and shift after linear layers and norms"),
         "sparse": ("backbones.pat.sparse:Sparse", "sparse fine-tuning: the few weights that full training moves most"),
     },
