@@ -1,0 +1,1 @@
+"""Distillation of a transformer into a smaller one, layer by layer and then by its answers (TinyBERT)."""
