@@ -93,6 +93,11 @@ class Backbone:
         return len(self.sites("block"))
 
     @property
+    def reading(self) -> Callable[[nn.Module, Any], Tensor]:
+        """How features are read: maps the module and a batch to float of shape (batch, width)."""
+        return self._read
+
+    @property
     def device(self) -> torch.device:
         return next(self.module.parameters()).device
 

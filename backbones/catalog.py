@@ -26,7 +26,7 @@ BACKBONES = Registry(
             "backbones.catalog:transformers_model",
             "a text encoder (BERT, RoBERTa, DistilBERT ...) or vision tower (ViT, DINOv2, CLIP) by its hub name",
         ),
-        "DIR": ("backbones.catalog:transformers_model", "a folder with config.json and model.safetensors"),
+        "DIR": ("backbones.catalog:folder_model", "a folder with config.json and model.safetensors"),
     },
 )
 
@@ -127,11 +127,8 @@ def bundled(name: str, options: LoadOptions) -> Backbone:
 def timm_model(name: str, options: LoadOptions) -> Backbone:
     """Load ``timm:NAME``, from ``options.weights`` or from the hub's cache or network."""
     import timm
-    from timm.data import resolve_model_data_config
 
-    from backbones.core.preprocess import Preprocessing
     from backbones.hub import fetch
-    from backbones.vit import from_timm
     from backbones.weightfiles import fit, read_weights
 
     model = name.partition(":")[2]
@@ -146,6 +143,36 @@ def timm_model(name: str, options: LoadOptions) -> Backbone:
         hub_id = str(getattr(repository, "hf_hub_id", "") or "")
         hub_id = hub_id if not hub_id.endswith("/") else f"{hub_id}{repository.architecture}.{repository.tag}"
         module = fetch(name, lambda: timm.create_model(model, pretrained=True, num_classes=0, **extra), hub_id)
+    return _from_timm(module, name, options, notes)
+
+
+def _timm_folder(name: str, config: dict[str, Any], options: LoadOptions) -> Backbone:
+    import timm
+
+    from backbones.hub import fetch
+    from backbones.vit import check_size
+    from backbones.weightfiles import fit, read_weights
+
+    shape, stated = dict(config.get("model_args") or {}), dict(config.get("pretrained_cfg") or {})
+    if options.image_size:
+        check_size(name, options.image_size, int(shape.get("patch_size", 1)))
+        shape["img_size"] = options.image_size
+    path = options.weights or Path(name) / "model.safetensors"
+    weights = read_weights(path)
+
+    def make() -> Any:
+        return timm.create_model(config["architecture"], num_classes=0, pretrained_cfg=stated, **shape)
+
+    module = fetch(name, make)
+    return _from_timm(module, name, options, fit(module, weights, path))
+
+
+def _from_timm(module: Any, name: str, options: LoadOptions, notes: tuple[str, ...]) -> Backbone:
+    from timm.data import resolve_model_data_config
+
+    from backbones.core.preprocess import Preprocessing
+    from backbones.vit import from_timm
+
     data = resolve_model_data_config(module)
     kernel = "bilinear" if data["interpolation"] == "bilinear" else "bicubic"
     usual = Preprocessing(
@@ -172,6 +199,17 @@ def _refuse_unsuited(name: str, model: str, size: int | None) -> None:
         module = timm.create_model(base, pretrained=False, num_classes=0)
     layout_of(module, name)
     check_size(name, size, int(module.patch_embed.patch_size[0]))
+
+
+def folder_model(name: str, options: LoadOptions) -> Backbone:
+    """Load a folder with config.json and model.safetensors, as timm (``local-dir:``) or transformers writes it."""
+    try:
+        config = json.loads((Path(name) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        config = {}
+    if isinstance(config, dict) and "architecture" in config and "model_type" not in config:
+        return _timm_folder(name, config, options)
+    return transformers_model(name, options)
 
 
 def transformers_model(name: str, options: LoadOptions) -> Backbone:

@@ -1,14 +1,74 @@
-"""What ``backbone`` shows: tables."""
+"""What ``backbone`` shows: bars, remarks, tables."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
+    from backbones import page
     from backbones.compose.writing import Composed
+
+SHOWN_AFTER = 0.7  # seconds; shorter work needs no bar
+
+
+class Screen:
+    """Progress bars on a terminal, nothing of them elsewhere; lines and tables in both."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console()
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._began: dict[str, float] = {}
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._bars.stop()
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        """Show how far a phase is (see ``backbones.core.samples.Progress``)."""
+        now = time.monotonic()
+        began = self._began.setdefault(phase, now)
+        if done >= total:
+            if phase in self._tasks:
+                self._bars.remove_task(self._tasks.pop(phase))
+            self._began.pop(phase, None)
+        elif phase in self._tasks:
+            self._bars.update(self._tasks[phase], completed=done, total=total)
+        elif now - began > SHOWN_AFTER:
+            self._tasks[phase] = self._bars.add_task(phase, total=total, completed=done)
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def table(self, table: page.Table) -> None:
+        """Print a table, numbers to the right."""
+        found = Table(title=table.caption or None, title_justify="left", box=None, header_style="bold")
+        for number, name in enumerate(table.header):
+            cells = [row[number] for row in table.rows]
+            right = bool(cells) and all(cell[:1] in "+-−.0123456789" for cell in cells if cell)
+            found.add_column(name, justify="right" if right else "left", no_wrap=right)
+        for row in table.rows:
+            found.add_row(*(Text(cell) for cell in row))
+        self.console.print(found, highlight=False)
 
 
 def show_composed(found: Composed, console: Console | None = None) -> None:

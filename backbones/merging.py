@@ -119,7 +119,7 @@ def write_plain(
     Raises:
         FrostlineError: a folder that cannot be written, or features that are not the same.
     """
-    with _made_whole(out) as folder:
+    with made_whole(out) as folder:
         usage = _write(backbone, base, weights, folder, out)
         if options.image_size is not None:
             usage += f" (with --image-size {options.image_size})"
@@ -127,7 +127,7 @@ def write_plain(
         for name, values in facts.items():
             write_json(folder / name, {**origin, **values, "base_fingerprint": backbone.fingerprint()})
         progress(PHASES[3], 3, len(PHASES))
-        difference = _compare(_again(base, folder, options), wanted, out)
+        difference = compare_features(_again(base, folder, options), wanted, out)
     return usage, difference
 
 
@@ -142,7 +142,7 @@ def probe_features(backbone: Backbone, delta: Any = None) -> Tensor:
     return Encoder(backbone, delta, precision="fp32").features(made[backbone.modality])
 
 
-def _compare(backbone: Backbone, wanted: Tensor, out: Path) -> float:
+def compare_features(backbone: Backbone, wanted: Tensor, out: Path) -> float:
     difference = float((probe_features(backbone) - wanted).abs().max())
     bound = TOLERANCE * max(1.0, float(wanted.abs().max()))
     if not difference <= bound:
@@ -154,7 +154,7 @@ def _compare(backbone: Backbone, wanted: Tensor, out: Path) -> float:
 
 
 @contextmanager
-def _made_whole(out: Path) -> Iterator[Path]:
+def made_whole(out: Path) -> Iterator[Path]:
     """Lend a folder that becomes ``out`` if all goes well, and is removed if not."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def from_encoder(
         prefix_tokens=1,
         patch=0,
         preprocessing=preprocessing,
-        read=partial(_read, pooling=pooling, normalised=normalised),
+        read=Reading(pooling, normalised),
         modality="text",
         special=lambda batch: batch[:, 2].bool(),
         special_tokens=int(preprocessing.tokenizer.num_special_tokens_to_add()),
@@ -106,18 +106,29 @@ def from_encoder(
 USUAL_TOKENS = 64  # of a sentence or two: decides how many texts go forward at a time
 
 
-def _read(module: Any, batch: Tensor, *, pooling: str, normalised: bool) -> Tensor:
-    ids, mask = batch[:, 0], batch[:, 1].bool()
-    # A mask of four dimensions is used as it is. Of two dimensions, transformers drops it when nothing is padded and
-    # takes another kernel: the same text would have other bits in other company.
-    seen = mask[:, None, None, :].expand(-1, 1, ids.shape[1], -1)
-    states: Tensor = module(input_ids=ids, attention_mask=seen).last_hidden_state
-    if pooling == "cls":
-        found = states[:, 0]
-    else:
-        weights = mask.to(states.dtype)[..., None]
-        found = (states * weights).sum(dim=1) / weights.sum(dim=1)
-    return normalize(found, dim=1) if normalised else found
+@dataclass(frozen=True)
+class Reading:
+    """How the feature of a text is read: the pooling, see ``POOLINGS``, and whether it is divided by its length."""
+
+    pooling: str
+    normalised: bool
+
+    def __call__(self, module: Any, batch: Tensor) -> Tensor:
+        """Return features, float of shape (batch, width)."""
+        ids, mask = batch[:, 0], batch[:, 1].bool()
+        # A mask of four dimensions is used as it is. Of two dimensions, transformers drops it when nothing is padded
+        # and takes another kernel: the same text would have other bits in other company.
+        seen = mask[:, None, None, :].expand(-1, 1, ids.shape[1], -1)
+        return self.pool(module(input_ids=ids, attention_mask=seen).last_hidden_state, mask)
+
+    def pool(self, states: Tensor, mask: Tensor) -> Tensor:
+        """Return features of hidden states (batch, tokens, width) under a mask (batch, tokens), True on tokens."""
+        if self.pooling == "cls":
+            found = states[:, 0]
+        else:
+            weights = mask.to(states.dtype)[..., None]
+            found = (states * weights).sum(dim=1) / weights.sum(dim=1)
+        return normalize(found, dim=1) if self.normalised else found
 
 
 def pooling_of(folder: Path) -> tuple[str | None, bool]:

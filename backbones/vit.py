@@ -163,6 +163,61 @@ def _read_timm(module: Any, batch: Tensor) -> Tensor:
     return features
 
 
+def timm_config(module: Any, name: str, preprocessing: Preprocessing) -> dict[str, Any]:
+    """Return the config.json from which timm builds a VisionTransformer of this shape (``local-dir:FOLDER``).
+
+    Args:
+        module: without classifier.
+        name: of the backbone, for messages.
+        preprocessing: what the images go through.
+
+    Raises:
+        FrostlineError: a model of another class.
+    """
+    if layout_of(module, name) is not TIMM:
+        raise FrostlineError(f"backbone {name!r} is a {type(module).__name__}, not a VisionTransformer of timm.")
+    block, embed = module.blocks[0], module.patch_embed
+    arguments = {
+        "img_size": preprocessing.size,
+        "patch_size": int(embed.patch_size[0]),
+        "embed_dim": int(module.embed_dim),
+        "depth": len(module.blocks),
+        "num_heads": int(block.attn.num_heads),
+        "mlp_ratio": block.mlp.fc1.out_features / int(module.embed_dim),
+        "qkv_bias": block.attn.qkv.bias is not None,
+        "qk_norm": not isinstance(block.attn.q_norm, nn.Identity),
+        "init_values": 1.0 if hasattr(block.ls1, "gamma") else None,  # the values themselves are weights
+        "class_token": module.cls_token is not None,
+        "reg_tokens": int(getattr(module, "num_reg_tokens", 0)),
+        "no_embed_class": bool(module.no_embed_class),
+        "pre_norm": not isinstance(module.norm_pre, nn.Identity),
+        "final_norm": not isinstance(module.norm, nn.Identity) or not isinstance(module.fc_norm, nn.Identity),
+        "fc_norm": not isinstance(module.fc_norm, nn.Identity),
+        "global_pool": module.global_pool,
+    }
+    known = dict(getattr(module, "pretrained_cfg", None) or {})
+    return {
+        "architecture": known.get("architecture") or CARRIER,
+        "num_classes": 0,
+        "num_features": int(module.num_features),
+        "global_pool": module.global_pool,
+        "model_args": arguments,
+        "pretrained_cfg": {
+            "num_classes": 0,
+            "input_size": [3, preprocessing.size, preprocessing.size],
+            "interpolation": preprocessing.interpolation,
+            "crop_pct": preprocessing.crop_share,
+            "mean": list(preprocessing.mean),
+            "std": list(preprocessing.std),
+            "first_conv": "patch_embed.proj",
+            "classifier": "head",
+        },
+    }
+
+
+CARRIER = "vit_tiny_patch16_224"  # a name that timm knows; every argument of the shape is stated beside it
+
+
 def from_transformers(module: Any, name: str, preprocessing: Preprocessing, notes: tuple[str, ...] = ()) -> Backbone:
     """View a transformers vision tower (ViT, DINOv2, CLIP) as a Backbone; its feature is the class token's state."""
     layout = layout_of(module, name)
