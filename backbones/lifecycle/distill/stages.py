@@ -62,7 +62,7 @@ def match_layers(
     matching.to(student.device)
 
     def one(batch: Tensor, rows: list[int]) -> Losses:
-        theirs, _ = answers.of(batch, None if vary else rows)
+        theirs = answers.seen(batch, None if vary else rows)
         _, mine = trace.run(batch)
         return matching(mine, theirs, real_tokens(student, batch))  # type: ignore[no-any-return]
 
@@ -118,8 +118,7 @@ def match_answers(
     labels = torch.from_numpy(data.labels)
 
     def one(batch: Tensor, rows: list[int]) -> Losses:
-        _, theirs = answers.of(batch, None if vary else rows)
-        assert theirs is not None
+        theirs = answers.logits(batch, None if vary else rows)
         wanted = labels[rows].to(batch.device)
         return prediction_losses(head(student.features(batch).float()), theirs, wanted, terms)
 
