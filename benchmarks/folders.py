@@ -11,7 +11,7 @@ from backbones.core.samples import Progress, silent
 from benchmarks.images import FolderImages
 from benchmarks.types import Dataset
 
-__all__ = ["LAYOUT", "SUFFIXES", "existing_folder", "read_folders"]
+__all__ = ["LAYOUT", "SUFFIXES", "existing_folder", "list_classes", "read_folders"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
 LAYOUT = "DIR/train/<class>/*.png and DIR/test/<class>/*.png (test may be called val; also .jpg, .webp and others)"
@@ -44,6 +44,25 @@ def read_folders(root: str | PathLike[str], name: str = "folder", progress: Prog
     ]
     half = len(train)
     return Dataset(name, tuple(train), _collect(listed[:half]), _collect(listed[half:]))
+
+
+def list_classes(
+    folder: Path, name: str = "folder", progress: Progress = silent
+) -> tuple[tuple[str, ...], FolderImages]:
+    """List images that are kept in one folder per class, without a division into training and test.
+
+    Args:
+        folder: with ``<class>/*``; orders as in ``read_folders``.
+        name: what to call them.
+        progress: told of every folder listed.
+
+    Raises:
+        FrostlineError: no class folder, or one without images.
+    """
+    found = _classes(folder)
+    paths = enumerate(found.values(), start=1)
+    listed = [_images(path, f"list {name}", done, len(found), progress) for done, path in paths]
+    return tuple(found), _collect(listed)
 
 
 def existing_folder(root: str | PathLike[str]) -> Path:
