@@ -1,0 +1,304 @@
+"""Sequences to learn from: windows of documents, and pairs of which the second part follows the first or does not."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from backbones.core.errors import FrostlineError
+from backbones.core.samples import Progress, silent
+from backbones.core.tokens import tokenize
+from backbones.lifecycle.pretrain.vocabulary import Frame
+
+SENTENCES = 2000  # tokenized at a time
+LEAST = 4  # tokens of a window: two words on each side
+FOLLOWS, STRANGE = 0, 1  # labels of pairs, as BertForPreTraining reads them
+MULTIPLE = 8  # lengths of batches are rounded up to a multiple of it
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A tokenized corpus, document after document.
+
+    Args:
+        ids: int32, shape (n,), no special tokens.
+        words: bool, shape (n,): whether a word begins at a token.
+        sentences: bool, shape (n,): whether a sentence begins at a token.
+        documents: int64, shape (d + 1,): where documents begin, and n.
+        count: of words that white space separates.
+    """
+
+    ids: NDArray[np.int32]
+    words: NDArray[np.bool_]
+    sentences: NDArray[np.bool_]
+    documents: NDArray[np.int64]
+    count: int
+
+    def digest(self) -> str:
+        """Return the hex digest of tokens and documents."""
+        return hashlib.sha256(self.ids.tobytes() + self.documents.tobytes()).hexdigest()
+
+
+def encode(documents: Sequence[Sequence[str]], tokenizer: Any, progress: Progress = silent) -> Tokens:
+    """Tokenize documents.
+
+    Args:
+        documents: of sentences.
+        tokenizer: a fast transformers tokenizer.
+        progress: told of sentences.
+    """
+    lengths = [len(document) for document in documents]
+    total = sum(lengths)
+    ids, words, sizes = [], [], np.zeros(total, dtype=np.int64)
+    count = done = 0
+    for part in _batches(documents):
+        found = tokenize(tokenizer, part, add_special_tokens=False)
+        for row, each in enumerate(found.encodings):
+            sizes[done + row] = len(each.ids)
+            ids.append(np.asarray(each.ids, dtype=np.int32))
+            words.append(np.asarray(each.word_ids, dtype=np.int32))
+        count += sum(len(sentence.split()) for sentence in part)
+        done += len(part)
+        progress("tokens", done, total)
+    flat = np.concatenate(ids) if ids else np.zeros(0, dtype=np.int32)
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    sentence = np.zeros(len(flat), dtype=np.bool_)
+    sentence[starts[:-1][sizes > 0]] = True
+    number = np.concatenate(words) if words else np.zeros(0, dtype=np.int32)
+    word = sentence.copy()
+    word[1:] |= number[1:] != number[:-1]
+    return Tokens(flat, word, sentence, starts[np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)], count)
+
+
+def _batches(documents: Sequence[Sequence[str]]) -> Iterator[list[str]]:
+    part: list[str] = []
+    for document in documents:
+        for sentence in document:
+            part.append(sentence)
+            if len(part) == SENTENCES:
+                yield part
+                part = []
+    if part:
+        yield part
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Stretches of documents, each at most as long as an input has room; whole words where a word fits at all.
+
+    Args:
+        tokens: the corpus.
+        begin, end: int64, shape (w,): tokens of each window.
+        document: int64, shape (w,), ascending.
+    """
+
+    tokens: Tokens
+    begin: NDArray[np.int64]
+    end: NDArray[np.int64]
+    document: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.begin)
+
+    @property
+    def words(self) -> float:
+        """Words of all windows, about: those of the corpus by the share of its tokens that lie in a window."""
+        return self.tokens.count * float((self.end - self.begin).sum()) / max(1, len(self.tokens.ids))
+
+    def take(self, documents: NDArray[np.int64]) -> Windows:
+        """Return the windows of some documents."""
+        rows = np.isin(self.document, documents)
+        return Windows(self.tokens, self.begin[rows], self.end[rows], self.document[rows])
+
+    def split(self, share: float, generator: np.random.Generator) -> tuple[Windows, Windows]:
+        """Return the windows of most documents, and those of documents that are held out.
+
+        Args:
+            share: of the windows to hold out, about and at least one document, never the longest; of a single
+                document, its last windows.
+            generator: of the choice.
+        """
+        documents, sizes = np.unique(self.document, return_counts=True)
+        wanted = share * len(self)
+        if len(documents) == 1:
+            cut = len(self) - max(1, round(wanted))
+            parts = (slice(None, cut), slice(cut, None))
+            first, second = (Windows(self.tokens, self.begin[p], self.end[p], self.document[p]) for p in parts)
+            return first, second
+        order = generator.permutation(np.delete(np.arange(len(documents)), sizes.argmax()))
+        enough = np.searchsorted(np.cumsum(sizes[order]), wanted) + 1
+        held = documents[order[:enough]]
+        return self.take(np.setdiff1d(documents, held)), self.take(held)
+
+
+def cut(tokens: Tokens, room: int) -> Windows:
+    """Cut documents into windows of at most ``room`` tokens.
+
+    Raises:
+        FrostlineError: the corpus is shorter than one window.
+    """
+    if len(tokens.ids) < room:
+        raise FrostlineError(
+            f"the corpus has {len(tokens.ids)} tokens, fewer than one sequence takes ({room} besides special tokens): "
+            "pass more text, or shorter sequences (length)."
+        )
+    begin, end, document = [], [], []
+    starts = tokens.words
+    for number, (first, last) in enumerate(
+        zip(tokens.documents[:-1].tolist(), tokens.documents[1:].tolist(), strict=True)
+    ):
+        place = first
+        while last - place >= LEAST:
+            stop = min(place + room, last)
+            back = stop
+            while back < last and back > place and not starts[back]:
+                back -= 1
+            stop = back if back > place else stop  # a word longer than the window is cut
+            if stop - place >= LEAST:
+                begin.append(place)
+                end.append(stop)
+                document.append(number)
+            place = stop
+    return Windows(tokens, *(np.asarray(column, dtype=np.int64) for column in (begin, end, document)))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs of a language model before anything is masked.
+
+    Args:
+        ids: int64, shape (n, t).
+        seen: bool, shape (n, t): False on padding.
+        types: int64, shape (n, t): 1 on the second text.
+        word: int64, shape (n, t): number of the word in its row, -1 on special tokens and padding.
+        strange: int64, shape (n,): whether the second text comes from another document; None without pairs.
+    """
+
+    ids: Tensor
+    seen: Tensor
+    types: Tensor
+    word: Tensor
+    strange: Tensor | None
+
+
+class Singles:
+    """Batches of one window a row.
+
+    Args:
+        windows: cut to the room of ``frame``.
+        frame: special tokens around.
+        pad: token of padding.
+    """
+
+    def __init__(self, windows: Windows, frame: Frame, pad: int) -> None:
+        self.windows, self.frame, self.pad = windows, frame, pad
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __call__(self, rows: Sequence[int], generator: torch.Generator) -> Batch:
+        """Return the batch of ``rows``; nothing is drawn."""
+        spans = [[(int(self.windows.begin[row]), int(self.windows.end[row]))] for row in rows]
+        return _stack(self.windows.tokens, spans, (self.frame.opening, self.frame.closing), False, self.pad, None)
+
+
+class Pairs:
+    """Batches of two texts a row: a window in two parts, or its first part and the second of another document's.
+
+    Half of the pairs are strange ones (Devlin et al. 2019), drawn anew each time that a row is met. A window parts
+    where a sentence begins, if one begins inside it.
+
+    Args:
+        windows: cut to the room of ``frame``, of two documents or more.
+        frame: special tokens around and between.
+        pad: token of padding.
+
+    Raises:
+        FrostlineError: all windows are of one document.
+    """
+
+    def __init__(self, windows: Windows, frame: Frame, pad: int) -> None:
+        self.windows, self.frame, self.pad = windows, frame, pad
+        self._first = np.searchsorted(windows.document, windows.document, side="left")
+        self._after = np.searchsorted(windows.document, windows.document, side="right")
+        if len(np.unique(windows.document)) < 2:
+            raise FrostlineError(
+                "next-sentence prediction needs two documents or more, and the corpus is one: part documents by "
+                "empty lines or by lines that begin with \\x1e, or leave the task out (--no-next-sentence)."
+            )
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __call__(self, rows: Sequence[int], generator: torch.Generator) -> Batch:
+        """Return the batch of ``rows``; where windows part and which pairs are strange comes from ``generator``."""
+        draws = torch.rand((len(rows), 4), generator=generator, dtype=torch.float64).tolist()
+        spans, strange = [], []
+        for row, (where, other, which, there) in zip(rows, draws, strict=True):
+            begin, end = int(self.windows.begin[row]), int(self.windows.end[row])
+            middle = self._parting(begin, end, where)
+            second = (middle, end)
+            if other < 0.5:
+                second = self._from_elsewhere(row, which, there, end - middle)
+            spans.append([(begin, middle), second])
+            strange.append(STRANGE if other < 0.5 else FOLLOWS)
+        labels = torch.tensor(strange, dtype=torch.int64)
+        return _stack(self.windows.tokens, spans, self.frame.pair, self.frame.types, self.pad, labels)
+
+    def _from_elsewhere(self, row: int, which: float, where: float, room: int) -> tuple[int, int]:
+        """Return at most ``room`` tokens from the second part of a window of another document."""
+        first, after = int(self._first[row]), int(self._after[row])
+        found = int(which * (len(self) - (after - first)))
+        found += after - first if found >= first else 0
+        begin, end = int(self.windows.begin[found]), int(self.windows.end[found])
+        middle = self._parting(begin, end, where)
+        return middle, min(end, middle + room)
+
+    def _parting(self, begin: int, end: int, draw: float) -> int:
+        inside = slice(begin + 1, end)
+        for marks in (self.windows.tokens.sentences[inside], self.windows.tokens.words[inside]):
+            places = np.flatnonzero(marks)
+            if len(places):
+                return begin + 1 + int(places[int(draw * len(places))])
+        return (begin + end) // 2
+
+
+def _stack(
+    tokens: Tokens,
+    rows: Sequence[Sequence[tuple[int, int]]],
+    around: Sequence[tuple[int, ...]],
+    types: bool,
+    pad: int,
+    strange: Tensor | None,
+) -> Batch:
+    """Lay spans of tokens between special tokens, padded to a common length."""
+    special = sum(len(part) for part in around)
+    longest = max(special + sum(end - begin for begin, end in spans) for spans in rows)
+    shape = (len(rows), -(-longest // MULTIPLE) * MULTIPLE)
+    ids = np.full(shape, pad, dtype=np.int64)
+    seen, kinds = np.zeros(shape, dtype=np.bool_), np.zeros(shape, dtype=np.int64)
+    word = np.full(shape, -1, dtype=np.int64)
+    for number, spans in enumerate(rows):
+        place = len(around[0])
+        ids[number, :place] = around[0]
+        words = 0
+        for part, (begin, end) in enumerate(spans):
+            stop, closing = place + end - begin, around[part + 1]
+            ids[number, place:stop] = tokens.ids[begin:end]
+            marks = tokens.words[begin:end].copy()
+            marks[0] = True  # what is left of a word that was cut counts as one
+            word[number, place:stop] = words + np.cumsum(marks) - 1
+            words += int(marks.sum())
+            ids[number, stop : stop + len(closing)] = closing
+            kinds[number, place : stop + len(closing)] = int(types and part > 0)
+            place = stop + len(closing)
+        seen[number, :place] = True
+    tensors = [torch.from_numpy(each) for each in (ids, seen, kinds, word)]
+    return Batch(tensors[0], tensors[1], tensors[2], tensors[3], strange)
