@@ -182,8 +182,9 @@ def read_images(data: str, held: float, seed: int, progress: Any) -> Any:
     root = existing_folder(data)
     if any((root / name).is_dir() for name in ("train", "test", "val")):
         return read_task("folder", data, progress=progress)
-    names, images = list_classes(root, root.name, progress)
-    whole = Labelled(images, images.labels, names, "image")
+    names, listed = list_classes(root, root.name, progress)
+    pictures: Any = listed  # read one by one when asked for, as a sequence is
+    whole = Labelled(pictures, listed.labels, names, "image")
     check_task(Task(root.name, whole, whole))
     return Task(root.name, *whole.split(held, seed))
 

@@ -18,9 +18,10 @@ from backbones.core.seed import numpy_generator
 from backbones.core.settings import Settings
 from backbones.core.tokens import TextPreprocessing
 from backbones.lifecycle.pretrain.course import Job, Pretrained, Stops, Volume, run, steps_of
+from backbones.lifecycle.pretrain.encoding import encode
 from backbones.lifecycle.pretrain.language import build_bert, held_out, loss_of, open_language
 from backbones.lifecycle.pretrain.masking import Masking
-from backbones.lifecycle.pretrain.sequences import Pairs, Singles, Windows, cut, encode
+from backbones.lifecycle.pretrain.sequences import Pairs, Singles, Windows, cut
 from backbones.lifecycle.pretrain.sizes import BERT_SIZES, Shape, choose_shape
 from backbones.lifecycle.pretrain.vocabulary import frame_of, read_tokenizer, train_vocabulary
 from backbones.lifecycle.pretrain.workplace import Workplace
