@@ -25,9 +25,9 @@ class Listen(Settings):
     """Settings of the delta that listens to every layer: nothing to choose."""
 
 
-def layer_names(backbone: Backbone) -> list[str]:
+def layer_names(depth: int) -> list[str]:
     """Return the names of what ``layer_features`` gives: ``"embeddings"``, then the numbers of the blocks."""
-    return [EMBEDDINGS, *map(str, range(backbone.depth))]
+    return [EMBEDDINGS, *map(str, range(depth))]
 
 
 class _Listener:
@@ -135,15 +135,31 @@ def layer_features(
 def _encoded(
     backbone: Backbone, samples: Sequence[Any], precision: str, size: int, progress: Progress, phase: str
 ) -> Tensor:
-    prepare, device, count = backbone.preprocessing, backbone.device, len(samples)
-    found = torch.empty(count, backbone.depth + 1, backbone.width)
-    progress(phase, 0, count)
-    with listening(backbone) as (pooled, _), torch.inference_mode(), autocast(device, precision):
-        for done, _, rows in parts(list(range(count)), prepare.groups(samples), size):
-            batch = prepare([samples[row] for row in rows])
-            short = size - len(batch)
-            if short:
-                batch = torch.cat([batch, batch[-1:].expand(short, *batch.shape[1:])]).contiguous()
-            found[rows] = pooled(batch.to(device))[: len(rows)].float().cpu()
-            progress(phase, done + len(rows), count)
+    found = torch.empty(len(samples), backbone.depth + 1, backbone.width)
+    with listening(backbone) as (pooled, _), torch.inference_mode(), autocast(backbone.device, precision):
+        for rows, batch in batches(backbone, samples, size, progress, phase):
+            found[rows] = pooled(batch)[: len(rows)].float().cpu()
     return found
+
+
+def batches(
+    backbone: Backbone, samples: Sequence[Any], size: int, progress: Progress, phase: str
+) -> Iterator[tuple[list[int], Tensor]]:
+    """Yield (rows, their batch on the backbone's device): inputs of one length together, short batches padded.
+
+    Args:
+        backbone: whose preprocessing makes the batches.
+        samples: raw inputs.
+        size: rows of every batch, with the padding.
+        progress: told (phase, samples done, samples in all).
+        phase: what to call the work.
+    """
+    prepare, count = backbone.preprocessing, len(samples)
+    progress(phase, 0, count)
+    for done, _, rows in parts(list(range(count)), prepare.groups(samples), size):
+        batch = prepare([samples[row] for row in rows])
+        short = size - len(batch)
+        if short:
+            batch = torch.cat([batch, batch[-1:].expand(short, *batch.shape[1:])]).contiguous()
+        yield rows, batch.to(backbone.device)
+        progress(phase, done + len(rows), count)

@@ -178,7 +178,7 @@ def _errors(at: Floats, found: tuple[float, float, float, float], rest: float) -
 
 
 def _notes(at: Floats, found: tuple[float, float, float, float], r2: float, sure: bool) -> tuple[str, ...]:
-    left, right, slope, middle = found
+    _, _, slope, middle = found
     notes = []
     bound = [
         name
