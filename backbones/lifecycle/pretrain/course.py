@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -95,7 +95,6 @@ class Pretrained:
         figures: ``step``, ``seen`` and held-out figures, before training, at each checkpoint and at the end.
         checkpoints: folders of models on the way.
         usage: how to load the result.
-        notes: what a user must know.
     """
 
     folder: Path
@@ -106,7 +105,6 @@ class Pretrained:
     figures: list[dict[str, float]]
     checkpoints: list[Path]
     usage: str
-    notes: tuple[str, ...] = ()
 
 
 Save = Callable[[Path, Mapping[str, Any]], str]
@@ -142,9 +140,9 @@ def run(
     recipe: Recipe,
     stops: Stops,
     *,
+    save_every: float = 120.0,
     progress: Progress = silent,
     say: Say = mute,
-    notes: Sequence[str] = (),
 ) -> Pretrained:
     """Train, write models on the way and the result.
 
@@ -153,9 +151,9 @@ def run(
         place: where; an interrupted run goes on from its state, with the same bits.
         recipe: how.
         stops: which models are written on the way.
+        save_every: seconds between savings of the state.
         progress: told of steps.
         say: told what a user should know before a long time passes.
-        notes: handed on.
 
     Raises:
         FrostlineError: see ``train`` and ``steps_of``.
@@ -180,6 +178,7 @@ def run(
         recipe,
         modules=[job.module],
         checkpoint=place.state,
+        save_every=save_every,
         after=after,
         progress=progress,
         say=say,
@@ -201,7 +200,6 @@ def run(
         figures=figures,
         checkpoints=[place.checkpoint(step) for step in wanted],
         usage=usage,
-        notes=tuple(notes),
     )
 
 

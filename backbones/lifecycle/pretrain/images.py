@@ -99,6 +99,7 @@ def pretrain_images(
     stops: Stops | None = None,
     resume: bool = False,
     device: str = "auto",
+    save_every: float = 120.0,
     progress: Progress = silent,
     say: Say = mute,
 ) -> Pretrained:
@@ -114,6 +115,7 @@ def pretrain_images(
         stops: which models are written on the way.
         resume: go on.
         device: see ``pick_device``.
+        save_every: seconds between savings of the state.
         progress: told of the phases.
         say: told what a user should know before a long time passes.
 
@@ -141,7 +143,7 @@ def pretrain_images(
     size = sum(param.numel() for param in module.parameters()) / 1e6
     pixels = f"{plan.image_size} pixels"
     say(f"ViT, {size:.3g} million parameters, {pixels}; {len(task.train):,} images of {len(classes)} classes")
-    return run(job, place, recipe, chosen, progress=progress, say=say)
+    return run(job, place, recipe, chosen, save_every=save_every, progress=progress, say=say)
 
 
 def _digest(data: Labelled) -> str:

@@ -35,7 +35,6 @@ def write_report(found: Pretrained) -> Path:
     )
     parts: list[Part] = [table_of(found), _curve(found), *_volumes(found)]
     parts.append(Prose(f"The model lies in {found.model}; load it with: {found.usage}."))
-    parts += [Prose(f"Note: {note}.") for note in found.notes]
     settings = json.loads((found.folder / NOTE).read_text())
     facts = {**settings, "parameters": found.parameters, "seconds": round(found.course.seconds, 1)}
     history = {"figures": found.figures, "history": found.course.history}

@@ -93,6 +93,7 @@ def pretrain_text(
     stops: Stops | None = None,
     resume: bool = False,
     device: str = "auto",
+    save_every: float = 120.0,
     progress: Progress = silent,
     say: Say = mute,
 ) -> Pretrained:
@@ -110,6 +111,7 @@ def pretrain_text(
         stops: which models are written on the way.
         resume: go on.
         device: see ``pick_device``.
+        save_every: seconds between savings of the state.
         progress: told of the phases.
         say: told what a user should know before a long time passes.
 
@@ -139,7 +141,7 @@ def pretrain_text(
         job = _job(language, rest, held, plan, recipe)
         steps_of(chosen, job.volume, recipe.length(job.rows))
         say(_described(language, rest, tokens.count))
-    return run(job, place, recipe, chosen, progress=progress, say=say)
+    return run(job, place, recipe, chosen, save_every=save_every, progress=progress, say=say)
 
 
 def _described(language: _Language, rest: Windows, words: int) -> str:
@@ -168,8 +170,7 @@ def _language(
     kept = place.out / "tokenizer"
     if tokenizer is None and not kept.exists() and ranks.rank() == 0:
         say(f"training a vocabulary of {plan.vocabulary:,} tokens on {len(documents):,} documents")
-        sentences = (sentence for document in documents for sentence in document)
-        train_vocabulary(sentences, plan.vocabulary, plan.length, lowercase=plan.lowercase).save_pretrained(kept)
+        train_vocabulary(documents, plan.vocabulary, plan.length, lowercase=plan.lowercase).save_pretrained(kept)
     ranks.add({}, {})  # the others wait until the first has written it
     chosen = read_tokenizer(tokenizer or kept)
     chosen.model_max_length = plan.length

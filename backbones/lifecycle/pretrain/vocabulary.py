@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import punctuation
 from typing import Any
+from unicodedata import category
 
 from backbones.core.errors import FrostlineError
 
 SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 LEAST = 100  # tokens: fewer cannot even spell English text
+FEWEST = 40  # signs that any vocabulary keeps
 
 
-def train_vocabulary(sentences: Iterable[str], size: int, length: int, *, lowercase: bool = True) -> Any:
+def train_vocabulary(documents: Sequence[Sequence[str]], size: int, length: int, *, lowercase: bool = True) -> Any:
     """Train a WordPiece vocabulary and return its tokenizer, as BERT's: ``[CLS] A [SEP] B [SEP]``.
 
+    The same documents give the same vocabulary.
+
     Args:
-        sentences: texts to learn from.
+        documents: of sentences, to learn from.
         size: most tokens of the vocabulary, special ones included; a small corpus gives fewer.
         length: most tokens of an input, which the tokenizer states.
         lowercase: read all letters as small ones, without accents.
@@ -28,26 +34,51 @@ def train_vocabulary(sentences: Iterable[str], size: int, length: int, *, lowerc
     Raises:
         FrostlineError: a size below 100.
     """
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordPiece
-    from tokenizers.normalizers import BertNormalizer
-    from tokenizers.pre_tokenizers import BertPreTokenizer
     from tokenizers.trainers import WordPieceTrainer
 
     if size < LEAST:
         raise FrostlineError(f"vocabulary of {size} tokens: it needs {LEAST} or more; BERT's has 30522.")
-    model: Any = Tokenizer(WordPiece(unk_token=SPECIAL["unk"]))
-    model.normalizer = BertNormalizer(lowercase=lowercase)
-    model.pre_tokenizer = BertPreTokenizer()
+    model = _empty(lowercase)
+    signs = _signs(documents, model.normalizer, max(FEWEST, size // 8))
+    inside = [f"##{sign}" for sign in signs if not _alone(sign)]
     trainer = WordPieceTrainer(
         vocab_size=size,
         min_frequency=2,
-        special_tokens=list(SPECIAL.values()),
-        limit_alphabet=max(20, size // 8),  # rare signs would take the room of words
+        # The trainer numbers what it meets inside words in an order that changes from run to run, and breaks ties by
+        # these numbers; what is named here has its number before.
+        special_tokens=[*SPECIAL.values(), *inside],
+        initial_alphabet=signs,
+        limit_alphabet=len(signs),
         show_progress=False,
     )
-    model.train_from_iterator(sentences, trainer)
-    return _wrapped(model, length)
+    model.train_from_iterator((sentence for document in documents for sentence in document), trainer)
+    return _wrapped(_empty(lowercase, model.get_vocab()), length)
+
+
+def _empty(lowercase: bool, vocabulary: Mapping[str, int] | None = None) -> Any:
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordPiece
+    from tokenizers.normalizers import BertNormalizer
+    from tokenizers.pre_tokenizers import BertPreTokenizer
+
+    model: Any = Tokenizer(WordPiece(dict(vocabulary or {}), unk_token=SPECIAL["unk"]))
+    model.normalizer = BertNormalizer(lowercase=lowercase)
+    model.pre_tokenizer = BertPreTokenizer()
+    return model
+
+
+def _signs(documents: Sequence[Sequence[str]], normalizer: Any, most: int) -> list[str]:
+    """Return the most frequent signs, in order: rare ones would take the room of words."""
+    counts: Counter[str] = Counter()
+    for document in documents:
+        counts.update(normalizer.normalize_str(" ".join(document)))
+    kept = sorted((sign for sign in counts if not sign.isspace()), key=lambda sign: (-counts[sign], sign))
+    return sorted(kept[:most])
+
+
+def _alone(sign: str) -> bool:
+    """Tell whether a sign is a word of its own and never a part of one."""
+    return sign in punctuation or category(sign).startswith("P")
 
 
 def _wrapped(model: Any, length: int) -> Any:
