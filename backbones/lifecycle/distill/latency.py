@@ -31,7 +31,8 @@ def latency(teacher: Backbone, student: Backbone, samples: Sequence[Any], repeat
         repeats: pairs of runs, after one pair that does not count.
     """
     batch = student.preprocessing(samples).to(student.device)
-    pair, times = (teacher, student), ([], [])
+    pair = (teacher, student)
+    times: tuple[list[float], list[float]] = ([], [])
     for turn in range(repeats + 1):
         for which in (0, 1) if turn % 2 else (1, 0):
             seconds = _timed(pair[which], batch)
