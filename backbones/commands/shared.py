@@ -55,8 +55,8 @@ def read_task(
 
     if benchmark is None and data_root is None:
         raise FrostlineError(
-            "no labelled data is named; pass --data-root with a file or folder, or --benchmark with a name (see cil-run "
-            "--list benchmarks)."
+            "no labelled data is named; pass --data-root with a file or folder, or --benchmark with a name (see "
+            "cil-run --list benchmarks)."
         )
     name = benchmark or _kind(str(data_root))
     data = BENCHMARKS.load(name).load(data_root=data_root, progress=progress or silent)

@@ -50,7 +50,7 @@ def moved(delta: Delta, seed: int = 0) -> Delta:
 def features(backbone: Backbone, module: Any = None) -> torch.Tensor:
     batch = backbone.preprocessing(raw_batch(backbone))
     with torch.no_grad():
-        return backbone.features(batch) if module is None else backbone._read(module, batch)
+        return backbone.features(batch) if module is None else backbone.reading(module, batch)
 
 
 def trained(kind: str, pat: str, values: dict[str, Any]) -> tuple[Delta, torch.Tensor]:

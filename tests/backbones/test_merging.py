@@ -109,7 +109,7 @@ def test_a_folder_of_transformers(kind: str, pat: str, tmp_path: Path) -> None:
     module = transformers.AutoModel.from_pretrained(tmp_path / "new" / "out").eval()
     assert type(module) is type(backbone.module)
     with torch.no_grad():
-        alone = backbone._read(module, backbone.preprocessing(raw_batch(backbone)))
+        alone = backbone.reading(module, backbone.preprocessing(raw_batch(backbone)))
     torch.testing.assert_close(alone, wanted, atol=1e-5, rtol=1e-5)
     assert not list((tmp_path / "new").glob(".*"))
 
@@ -122,7 +122,7 @@ def test_what_stands_beside_the_weights_is_kept(tmp_path: Path) -> None:
     vision, text = load_backbone(str(tmp_path / "vision-out")), load_backbone(str(tmp_path / "text-out"))
     assert vision.preprocessing.described()["mean"] == (0.1, 0.2, 0.3)
     assert not any("no pooling" in note for note in text.notes)
-    assert text._read.keywords["pooling"] == "cls"  # type: ignore[attr-defined]
+    assert text.reading.pooling == "cls"  # type: ignore[attr-defined]
     assert transformers.AutoTokenizer.from_pretrained(tmp_path / "text-out")("a cat")["input_ids"]
     # a pooler that the base has is still there, though no feature needs it
     old, new = (load_file(tmp_path / name / "model.safetensors") for name in ("text", "text-out"))
@@ -168,7 +168,7 @@ def test_an_adapter_that_peft_wrote(tmp_path: Path) -> None:
     wrapped.save_pretrained(tmp_path / "adapter")
     merge(base, tmp_path / "adapter", tmp_path / "out")
     with torch.no_grad():
-        wanted = backbone._read(wrapped, backbone.preprocessing(raw_batch(backbone)))
+        wanted = backbone.reading(wrapped, backbone.preprocessing(raw_batch(backbone)))
     torch.testing.assert_close(features(load_backbone(str(tmp_path / "out"))), wanted, atol=1e-5, rtol=1e-5)
 
 
