@@ -113,6 +113,15 @@ def _curve(at: Floats, left: float, right: float, slope: float, middle: float) -
     return found
 
 
+def _slopes(at: Floats, left: float, right: float, slope: float, middle: float) -> Floats:
+    """Return the derivatives of ``_curve`` by its parameters, shape (points, 4)."""
+    from scipy.special import expit
+
+    share = expit(slope * (at - middle))
+    bend = (right - left) * share * (1 - share)
+    return np.stack([1 - share, share, bend * (at - middle), -bend * slope], axis=1)
+
+
 def _check(x: Floats, y: Floats) -> None:
     if x.shape != y.shape or x.ndim != 1:
         raise FrostlineError(f"a fit needs one y for each x, but there are {x.size} x and {y.size} y.")
@@ -145,7 +154,7 @@ def _best(at: Floats, values: Floats) -> tuple[float, float, float, float]:
                     warnings.simplefilter("ignore", OptimizeWarning)
                     try:
                         found, _ = curve_fit(
-                            _curve, at, values, p0=(*ends, slope, middle), bounds=(LOWER, UPPER), max_nfev=400
+                            _curve, at, values, (*ends, slope, middle), bounds=(LOWER, UPPER), jac=_slopes, max_nfev=200
                         )
                     except RuntimeError:  # this start did not converge; others do
                         continue
@@ -162,13 +171,8 @@ def _best(at: Floats, values: Floats) -> tuple[float, float, float, float]:
 
 def _errors(at: Floats, found: tuple[float, float, float, float], rest: float) -> tuple[Floats | None, bool]:
     """Return standard errors, and whether a change of any parameter would be noticed."""
-    from scipy.special import expit
-
-    left, right, slope, middle = found
-    share = expit(slope * (at - middle))
-    bend = (right - left) * share * (1 - share)
-    jacobian = np.stack([1 - share, share, bend * (at - middle), -bend * slope], axis=1)
-    effects = np.linalg.svd(jacobian * np.array([1.0, 1.0, slope, 1.0]), compute_uv=False)
+    jacobian = _slopes(at, *found)
+    effects = np.linalg.svd(jacobian * np.array([1.0, 1.0, found[2], 1.0]), compute_uv=False)
     sure = bool(effects[-1] * SURE > effects[0])
     free = len(at) - len(found)
     if free == 0 or not sure:
