@@ -8,14 +8,17 @@ from typing import Annotated
 
 import typer
 
-from backbones.commands import pretrain
+from backbones.commands import offsite, pretrain
+from backbones.commands.compress import compress
 from backbones.commands.distill import distill
 from backbones.commands.probe import probe
 from backbones.core.errors import FrostlineError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
 app.add_typer(pretrain.app, name="pretrain")
+app.add_typer(offsite.app, name="offsite")
 
+app.command()(compress)
 app.command()(distill)
 app.command()(probe)
 

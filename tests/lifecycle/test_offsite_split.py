@@ -93,10 +93,12 @@ def test_shells_leave_hidden_states_alone(make):
     full = deep(make)
     layout = Layout.of(6, 1, 2, 1)
     emulator = emulate(full, layout)
-    assert emulator.depth == 6 and not list(emulator.module.get_submodule(emulator.sites("block", 1)[0].path).children())
+    assert emulator.depth == 6 and not list(
+        emulator.module.get_submodule(emulator.sites("block", 1)[0].path).children()
+    )
     assert torch.equal(features(emulator), features(restack(full, layout.given)))
     assert not torch.equal(features(emulator), features(full))
-    assert [s.layer for s in emulator.sites("qkv")][0] == 0
+    assert emulator.sites("qkv")[0].layer == 0
     with pytest.raises(FrostlineError, match="layer 1"):
         emulator.sites("qkv", 1)
 
@@ -183,7 +185,7 @@ def test_a_file_with_a_withheld_block_is_refused_by_name(tmp_path):
 
 def test_a_model_whose_blocks_are_equal_cannot_be_withheld(tmp_path):
     full = restack(tiny_vit(), [0, 1, 1, 2])
-    with pytest.raises(FrostlineError, match="blocks.2"):
+    with pytest.raises(FrostlineError, match=r"blocks\.2"):
         split(full, Layout.of(4, 1, 1, 1), tmp_path / "out")
     assert not list(tmp_path.iterdir())
 

@@ -65,7 +65,7 @@ def exports(tmp_path_factory):
 @pytest.mark.parametrize("make", BOTH)
 @pytest.mark.parametrize("pat", [None, "lora", "adapter", "vpt", "layernorm+prefix"])
 def test_only_the_adapter_and_the_head_have_gradients(make, pat, exports, monkeypatch):
-    full, folder = exports[make]
+    _, folder = exports[make]
     emulator = read_export(folder).emulator
     seen: list[set[int]] = []
     real = torch.nn.utils.clip_grad_norm_
@@ -147,7 +147,9 @@ def test_a_mergeable_adapter_becomes_an_ordinary_folder(make, pat, exports, tmp_
     assert torch.allclose(features(plugged), wanted, atol=1e-5)
     kept = load_tensors(found.folder / "head.safetensors")[0]
     assert torch.equal(kept["weight"], read_adapter(made.folder)[1].weight)
-    names = {name for name, value in plugged.frozen_state().items() if not torch.equal(value, full.frozen_state()[name])}
+    names = {
+        name for name, value in plugged.frozen_state().items() if not torch.equal(value, full.frozen_state()[name])
+    }
     assert {int(next(word for word in name.split(".") if word.isdigit())) for name in names} == {0, 4, 5}
 
 
@@ -177,9 +179,9 @@ def test_adapters_in_the_middle_are_refused_by_block():
     for pat, values, layers in (("lora", {}, "3"), ("lora", {"layers": "all"}, None), (None, {"layers": "1"}, None)):
         with pytest.raises(FrostlineError, match="stays with the owner"):
             adapter_of(LAYOUT, pat, values, layers)
-    with pytest.raises(FrostlineError, match="block 2 lies in the middle .blocks 1 to 3."):
+    with pytest.raises(FrostlineError, match=r"block 2 lies in the middle \(blocks 1 to 3\)"):
         adapter_of(LAYOUT, "lora+bitfit", {"bitfit.layers": "2,4"}, None)
-    with pytest.raises(FrostlineError, match="loora.*lora"):
+    with pytest.raises(FrostlineError, match=r"loora.*lora"):
         adapter_of(LAYOUT, "loora", {}, None)
     assert adapter_of(LAYOUT, "lora", {"r": 2}, "4-5").layers == "4,5"
 
@@ -189,7 +191,7 @@ def test_bad_input_of_the_tuner(exports, tmp_path):
     data, export = labelled(full), read_export(folder)
     with pytest.raises(FrostlineError, match="exists"):
         tune(export, data, tmp_path, RECIPE)
-    with pytest.raises(FrostlineError, match="'text'.*images"):
+    with pytest.raises(FrostlineError, match=r"'text'.*images"):
         tune(export, labelled(deep(tiny_bert)), tmp_path / "a", RECIPE)
     with pytest.raises(FrostlineError, match="one class"):
         tune(export, data.take([0, 3, 6]), tmp_path / "a", RECIPE)
@@ -199,7 +201,7 @@ def test_bad_input_of_the_tuner(exports, tmp_path):
     with pytest.raises(FrostlineError, match="needs labelled data"):
         plug(full, made.folder, tmp_path / "out", head="refit")
     other = Labelled(data.samples, data.labels, ("x", "y", "z"), "image")
-    with pytest.raises(FrostlineError, match="3 classes .x, y"):
+    with pytest.raises(FrostlineError, match=r"3 classes \(x, y"):
         plug(full, made.folder, tmp_path / "out", test=other)
     with pytest.raises(FrostlineError, match="exists"):
         plug(full, made.folder, tmp_path)

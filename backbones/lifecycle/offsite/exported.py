@@ -85,7 +85,7 @@ class AdapterFacts(Settings):
     recipe: dict[str, Any]
     seconds: float
     trained: int
-    figures: dict[str, float] = {}
+    figures: dict[str, float] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)

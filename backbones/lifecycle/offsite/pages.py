@@ -46,7 +46,8 @@ def split_page(found: Split, model: str) -> Page:
     ]
     if found.distilled is not None:
         each = found.distilled
-        caption = f"Loss of the emulator's middle on {each.samples:,} samples: {each.before:.4f} before, {each.after:.4f} after"
+        change = f"{each.before:.4f} before, {each.after:.4f} after"
+        caption = f"Loss of the emulator's middle on {each.samples:,} samples: {change}"
         png = lines({"loss x weight": each.course.curve()}, "step", "loss", log_y=True)
         parts.append(Picture("distilling.png", png, caption))
     share = found.file_bytes / found.full_bytes
@@ -102,7 +103,7 @@ def plug_page(found: Plugged, model: str, ways: Mapping[str, Way]) -> Page:
         "head": found.head,
         "usage": found.usage,
         "figures": figures,
-        "ways": [asdict(way) for way in ways.values()],
+        "ways": [way.said() for way in ways.values()],
     }
     return "An adapter plugged in", lead, parts, facts
 
@@ -135,6 +136,8 @@ def order_said(ways: Mapping[str, Way]) -> str:
         zero, tuned, plugged, direct = (getattr(ways[name], by) for name in (ZERO, TUNED, PLUGGED, DIRECT))
         order = "better than" if plugged > tuned else "not better than"
         share = recovered(ways, by)
-        gained = f"recovers {share:.0%} of the gain of {direct - zero:+.2%}" if direct > zero else "has no gain to recover"
+        gained = (
+            f"recovers {share:.0%} of the gain of {direct - zero:+.2%}" if direct > zero else "has no gain to recover"
+        )
         parts.append(f"With {head} the plug-in {gained} and is {order} the tuned emulator ({plugged - tuned:+.2%})")
     return ". ".join(parts) + "."

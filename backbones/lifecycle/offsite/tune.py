@@ -63,7 +63,8 @@ def adapter_of(layout: Layout, pat: str | None, settings: Mapping[str, Any], lay
         made = Blocks.parse({"layers": chosen, **settings}, "the blocks of the adapter")
     else:
         made = make_pat(pat, settings, chosen)
-    for part in made.parts.values() if isinstance(made, Stack) else [made]:
+    parts: list[Any] = list(made.parts.values()) if isinstance(made, Stack) else [made]
+    for part in parts:
         layout.tunable(part.layers)
     return made
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from backbones.base import Backbone
 from backbones.core.labelled import Labelled, Task
 from backbones.core.samples import Progress, silent
+from backbones.core.seed import numpy_generator
 from backbones.delta import Delta
 from backbones.encoder import Encoder
 from backbones.lifecycle.offsite.exported import AdapterFacts, Export, grown, put_on, read_adapter
@@ -38,6 +41,7 @@ class Way:
         means: accuracy of nearest class means over the features.
         seconds: of training.
         trained: numbers trained beside the head.
+        hits: which test samples were right, bool, shape (2, n): with the trained head, with class means.
     """
 
     name: str
@@ -45,6 +49,11 @@ class Way:
     means: float
     seconds: float = 0.0
     trained: int = 0
+    hits: NDArray[np.bool_] | None = field(default=None, repr=False, compare=False)
+
+    def said(self) -> dict[str, Any]:
+        """Return the row as JSON values, without ``hits``."""
+        return {key: value for key, value in vars(self).items() if key != "hits"}
 
 
 def recovered(ways: Mapping[str, Way], by: str = "kept") -> float:
@@ -82,8 +91,29 @@ def score(
     train = _features(encoder, task.train, f"{name}: training samples", progress)
     test = _features(encoder, task.test, f"{name}: test samples", progress)
     means = means_head(train, task.train.labels, len(task.train.classes))
-    found = [_share(each, test, task.test) for each in (head or means, means)]
-    return Way(name, *found, **more)
+    hits = np.stack([_hits(each, test, task.test) for each in (head or means, means)])
+    return Way(name, float(hits[0].mean()), float(hits[1].mean()), hits=hits, **more)
+
+
+def interval(ways: Mapping[str, Way], by: str = "kept", draws: int = 2000) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of ``recovered`` over the test samples, the same draws for all rows.
+
+    Args:
+        ways: by name, with their ``hits``.
+        by: ``"kept"`` or ``"means"``.
+        draws: of as many samples as there are, with replacement.
+    """
+    row = ("kept", "means").index(by)
+    hits = [ways[name].hits for name in (ZERO, PLUGGED, DIRECT)]
+    assert all(each is not None for each in hits), "rows without hits"
+    right = np.stack([each[row] for each in hits if each is not None]).astype(np.float64)
+    count = right.shape[1]
+    weights = numpy_generator(0, "bootstrap").multinomial(count, np.full(count, 1 / count), size=draws)
+    zero, plugged, direct = right @ weights.T / count
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = np.where(direct > zero, (plugged - zero) / (direct - zero), np.nan)
+    low, high = np.nanpercentile(shares, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def four_ways(
@@ -143,11 +173,6 @@ def four_ways(
     return {name: rows[name] for name in made}
 
 
-def said(ways: Mapping[str, Way]) -> list[dict[str, Any]]:
-    """Return the rows as JSON values."""
-    return [asdict(way) for way in ways.values()]
-
-
 def _direct(full: Backbone, facts: AdapterFacts, task: Task, progress: Progress, say: Say) -> Way:
     recipe, rate = recipe_of(facts)
     pat = facts.pat or None
@@ -165,9 +190,7 @@ def _fully(full: Backbone, facts: AdapterFacts, task: Task, factor: float, progr
     tuned = finetune(
         own, task.train, slower, full=True, head=head, head_rate=rate / factor, progress=progress, say=say, phase=FULL
     )
-    return score(
-        FULL, own, task, None, head, progress, seconds=tuned.course.seconds, trained=full.parameter_count
-    )
+    return score(FULL, own, task, None, head, progress, seconds=tuned.course.seconds, trained=full.parameter_count)
 
 
 def recipe_of(facts: AdapterFacts) -> tuple[Recipe, float]:
@@ -191,6 +214,7 @@ def _features(encoder: Encoder, data: Labelled, phase: str, progress: Progress) 
     return torch.cat(found)
 
 
-def _share(head: nn.Linear, features: torch.Tensor, data: Labelled) -> float:
+def _hits(head: nn.Linear, features: torch.Tensor, data: Labelled) -> NDArray[np.bool_]:
     with torch.no_grad():
-        return float((head.cpu()(features).argmax(dim=1).numpy() == data.labels).mean())
+        found: NDArray[np.bool_] = head.cpu()(features).argmax(dim=1).numpy() == data.labels
+    return found

@@ -210,4 +210,5 @@ def _spread(count: int, most: int | None) -> Iterator[int]:
 def _unit(rows: Tensor) -> Tensor:
     """Return rows with mean zero and length one; a constant row becomes zero."""
     centred = rows - rows.mean(dim=1, keepdim=True)
-    return centred / centred.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    lengths: Tensor = centred.norm(dim=1, keepdim=True)
+    return centred / lengths.clamp(min=1e-12)
