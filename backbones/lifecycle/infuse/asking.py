@@ -1,0 +1,151 @@
+"""Was anything learned: relations of held-out heads, told by one classifier from frozen and from infused states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from backbones.base import Backbone
+from backbones.core.errors import FrostlineError
+from backbones.core.samples import Progress, silent
+from backbones.core.seed import torch_generator
+from backbones.lifecycle.infuse.examples import Examples
+from backbones.lifecycle.infuse.settings import KaidStyle
+from backbones.lifecycle.infuse.states import tapped
+from backbones.lifecycle.infuse.training import Infused, mention_features
+from backbones.training.tasks import fit_linear
+
+CHUNK = 32  # examples a forward pass
+L2 = 30.0  # penalty of the classifier for the sum over its examples, chosen on training pairs alone
+
+
+QUESTIONS = {
+    "which": "in which relation two mentions stand, of those that stand in one",
+    "whether": "whether two mentions stand in a relation, or one of them was exchanged for another pair's",
+}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What was said of examples of held-out heads; every array has shape (n,).
+
+    Attributes:
+        question: see ``QUESTIONS``.
+        wanted: int64.
+        frozen: of a linear classifier on the states of the frozen backbone.
+        infused: of the same classifier, fitted anew on the states with the side network.
+        own: of the classifier that was trained together with the side network.
+        learned_from: examples that the two were fitted on.
+    """
+
+    question: str
+    wanted: NDArray[np.int64]
+    frozen: NDArray[np.int64]
+    infused: NDArray[np.int64]
+    own: NDArray[np.int64]
+    learned_from: int
+
+    def accuracy(self, name: str) -> float:
+        """Return the share of right answers, in [0, 1], of ``frozen``, ``infused``, ``own`` or of the commonest."""
+        if name == "commonest":
+            return float(np.bincount(self.wanted).max() / len(self.wanted))
+        found: NDArray[np.int64] = getattr(self, name)
+        return float((found == self.wanted).mean())
+
+    def gain(self, draws: int = 2000, seed: int = 0) -> tuple[float, float, float]:
+        """Return accuracy infused less accuracy frozen, and the 95 % interval of a paired bootstrap over examples."""
+        each = (self.infused == self.wanted).astype(float) - (self.frozen == self.wanted)
+        generator = torch_generator(seed, "bootstrap")
+        rows = torch.randint(len(each), (draws, len(each)), generator=generator)
+        means = torch.from_numpy(each)[rows].mean(dim=1)
+        low, high = torch.quantile(means, torch.tensor([0.025, 0.975], dtype=means.dtype)).tolist()
+        return float(each.mean()), low, high
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Features of mentions, float32, and relations by number, int64, of n examples."""
+
+    frozen: Tensor
+    left: Tensor
+    labels: Tensor
+
+
+def ask(
+    backbone: Backbone, infused: Infused, settings: KaidStyle, *, most: int = 3000, progress: Progress = silent
+) -> list[Answers]:
+    """Ask for the relations of held-out heads.
+
+    Args:
+        backbone: with the side network on it.
+        infused: what ``infuse`` gave.
+        settings: of the infusion.
+        most: training pairs to fit the classifiers on; drawn by the seed.
+        progress: told of the examples.
+
+    Returns:
+        The answers to ``which`` and, where there were negatives to learn from, to ``whether``.
+
+    Raises:
+        FrostlineError: no head was held out.
+    """
+    if not infused.split.held_out:
+        raise FrostlineError(
+            f"held_out = {settings.held_out}: no head was held out, so there is nothing to ask; hold out a tenth, say."
+        )
+    pairs = infused.split.train
+    chosen = torch.randperm(len(pairs), generator=torch_generator(settings.recipe.seed, "asked"))[:most].tolist()
+    known = [*pairs, *infused.split.held_out]
+    parts: list[_Seen] = []
+    for phase, part in (("learning", [pairs[row] for row in sorted(chosen)]), ("asking", infused.split.held_out)):
+        hide = settings.cue == "hide"
+        examples = Examples(backbone, part, infused.labels, known=known, hide=hide, window=settings.window)
+        parts.append(_seen(backbone, examples, settings, partial(progress, phase)))
+    learned, asked = parts
+    own = infused.head.cpu()(asked.left)
+    which = _only(learned), _only(asked)
+    found = [_answers("which", *which, own[asked.labels > 0, 1:].argmax(dim=1))]
+    if settings.negatives:
+        related = [_Seen(part.frozen, part.left, (part.labels > 0).long()) for part in parts]
+        found.append(_answers("whether", related[0], related[1], (own.argmax(dim=1) > 0).long()))
+    return found
+
+
+def _only(seen: _Seen) -> _Seen:
+    """Leave out what stands in no relation; relations are then counted from 0."""
+    rows = seen.labels > 0
+    return _Seen(seen.frozen[rows], seen.left[rows], seen.labels[rows] - 1)
+
+
+def _answers(question: str, learned: _Seen, asked: _Seen, own: Tensor) -> Answers:
+    labels, classes = learned.labels.numpy(), int(max(learned.labels.max(), asked.labels.max())) + 1
+    frozen = fit_linear(learned.frozen, labels, classes, l2=L2)(asked.frozen).argmax(dim=1).numpy()
+    infused = fit_linear(learned.left, labels, classes, l2=L2)(asked.left).argmax(dim=1).numpy()
+    return Answers(question, asked.labels.numpy(), frozen, infused, own.numpy(), len(labels))
+
+
+def _seen(
+    backbone: Backbone, examples: Examples, settings: KaidStyle, progress: Callable[[int, int], None]
+) -> _Seen:
+    """Return what is seen of every example and, where the training had negatives, of one with a shuffled tail."""
+    generator = torch_generator(settings.recipe.seed, "asking")
+    frozen: list[Tensor] = []
+    left: list[Tensor] = []
+    labels: list[Tensor] = []
+    with tapped(backbone) as states, torch.no_grad():
+        for start in range(0, len(examples), CHUNK):
+            rows = list(range(start, min(start + CHUNK, len(examples))))
+            for negatives in (0.0, 1.0) if settings.negatives else (0.0,):
+                for batch in examples.batches(rows, generator, negatives):
+                    keep = batch.labels == 0 if negatives else batch.labels > 0
+                    for place, each in zip((frozen, left), states(batch.tokens.to(backbone.device)), strict=True):
+                        place.append(mention_features(each, batch).cpu()[keep])
+                    labels.append(batch.labels[keep])
+            progress(rows[-1] + 1, len(examples))
+    return _Seen(torch.cat(frozen), torch.cat(left), torch.cat(labels))
