@@ -79,7 +79,7 @@ def _timm(backbone: Backbone, folder: Path, out: Path) -> str:
     assert isinstance(preprocessing, Preprocessing)
     write_json(folder / "config.json", timm_config(backbone.module, backbone.name, preprocessing))
     save_tensors(folder / WEIGHTS, backbone.frozen_state(), {"format": "pt"})
-    return f"cil-run --backbone {out}, or timm.create_model({f'local-dir:{out}'!r}, num_classes=0)"
+    return f"cil-run --backbone {out}, or timm.create_model({f'local-dir:{out}'!r}, pretrained=True, num_classes=0)"
 
 
 def _transformers(backbone: Backbone, folder: Path, out: Path, language_model: Any) -> str:
