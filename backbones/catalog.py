@@ -22,6 +22,7 @@ BACKBONES = Registry(
         "bundled:vit-micro": ("backbones.catalog:bundled", "ViT for 32x32 images, 192 wide, 6 deep; ships with us"),
         "timm:*": ("backbones.catalog:timm_model", "any timm VisionTransformer, such as timm:vit_tiny_patch16_224"),
         "minilm": ("backbones.catalog:text_model", "MiniLM sentence encoder, 384 wide, 6 deep; installed with us"),
+        "minilm-mlm": ("backbones.catalog:text_model", "the encoder of our masked language model on MiniLM"),
         "hf:*": (
             "backbones.catalog:transformers_model",
             "a text encoder (BERT, RoBERTa, DistilBERT ...) or vision tower (ViT, DINOv2, CLIP) by its hub name",

