@@ -1,14 +1,17 @@
 """The documents tell the truth: their Python runs, their commands parse, their links lead somewhere."""
 
 import re
+import shlex
 import sys
 import types
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from backbones import BACKBONES, PATS
+from backbones.cli import app as backbone
 from benchmarks import BENCHMARKS
 from benchmarks.ontologies import ONTOLOGIES
 from benchmarks.passages import FORMATS
@@ -129,7 +132,35 @@ def test_every_option_in_the_readme_exists():
         CliRunner().invoke(zero, [*command, "--help"], env={"COLUMNS": "200"}).output
         for command in ([], *([each] for each in ZERO_COMMANDS))
     )
-    assert option_words(README) - option_words(help_) - {"--help"} == set()
+    # the commands of `backbone` are parsed below
+    rest = "\n".join(line for line in README.splitlines() if not line.startswith("backbone "))
+    assert option_words(rest) - option_words(help_) - {"--help", "--from", "--pairs", "--cloze", "--spans"} == set()
+
+
+def commands_of(text):
+    """Return every command line of `backbone` in shell blocks, as words."""
+    code = "\n".join(blocks(text, "sh")).replace("\\\n", " ")
+    return [shlex.split(line)[1:] for line in code.splitlines() if line.startswith("backbone ")]
+
+
+@pytest.mark.parametrize("words", commands_of(README), ids=" ".join)
+def test_every_backbone_command_of_the_readme_parses(words):
+    command, rest = get_command(backbone), list(words)
+    while hasattr(command, "commands"):
+        name = rest.pop(0)
+        assert name in command.commands, f"backbone has no command {name!r}"
+        command = command.commands[name]
+    command.make_context(command.name, rest)  # raises for an unknown option, a wrong value or a missing one
+
+
+def test_the_readme_shows_every_command_of_backbone():
+    def leaves(command, path=()):
+        if not hasattr(command, "commands"):
+            return {path}
+        return {leaf for name, each in command.commands.items() for leaf in leaves(each, (*path, name))}
+
+    shown = {tuple(words[:2]) for words in commands_of(README)} | {tuple(words[:1]) for words in commands_of(README)}
+    assert {path for path in leaves(get_command(backbone)) if path not in shown} <= {("difference",)}
 
 
 def test_the_readme_names_every_command_and_list_of_eae_zero():
