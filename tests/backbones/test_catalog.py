@@ -50,7 +50,7 @@ def test_unknown_names_are_answered_with_the_nearest():
     )
     assert "'timm:vit_tiny_patch16_224'" in said("vit_tiny_patch16_224")
     assert "'hf:facebook/dinov2-small'" in said("facebook/dinov2-small")
-    assert "Known: DIR, bundled:vit-micro, hf:*, minilm, timm:*" in said("tmmi:vit_tiny_patch16_224")
+    assert "Known: DIR, bundled:vit-micro, hf:*, minilm, minilm-mlm, timm:*" in said("tmmi:vit_tiny_patch16_224")
     assert "timm:bundled" not in said("bundled:vit-mirco")
 
 
