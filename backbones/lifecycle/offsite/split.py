@@ -92,11 +92,11 @@ def split(
     """
     refuse_existing(out)
     emulator = emulate(full, layout)
+    refuse(search(withheld_tensors(full, layout), emulator.frozen_state(), progress), "the emulator")
     distilled = None
     if data is not None:
         distilled = distil(full, emulator, layout, data, recipe or Distilling(), progress=progress, say=say)
     compact = restack(emulator, layout.given)
-    refuse(search(withheld_tensors(full, layout), compact.frozen_state(), progress), "the emulator")
     fingerprint = full.fingerprint()
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)  # of a command that was killed
