@@ -102,9 +102,10 @@ def student_of(
 def students(args: argparse.Namespace, teacher: Backbone, head: nn.Linear, task: Task) -> dict[str, Any]:
     """Distil and score the students; their backbones are saved as ordinary folders."""
     found: dict[str, Any] = {}
+    data = task.train.few(args.per_class, 0)
     for layers in args.layers:
         place = args.out / f"layers-{layers}"
-        made = student_of(args, place, teacher, head, task.train, layers, {})
+        made = student_of(args, place, teacher, head, data, layers, {})
         small, own = made.student.backbone, made.student_head
         assert own is not None
         score = _score(place / "score.json", small, own, task.test)
@@ -193,11 +194,13 @@ def _points(share: float) -> str:
 def _lead(args: argparse.Namespace, found: dict[str, Any]) -> str:
     counts, probe = found["counts"], found["teacher"].get("probe")
     said = "" if probe is None else f" (a logistic regression on frozen features: {_points(probe)})"
+    part = "" if args.per_class is None else f" --per-class {args.per_class}"
+    few = "the same questions" if args.per_class is None else f"{args.per_class} of these questions a class"
     return f"""# MiniLM distilled on CLINC150
 
 Teacher: MiniLM fine-tuned with all its weights for {args.teacher_epochs:g} epoch(s) on {counts[0]:,} questions of 150
-intents{said}. Students have the teacher's width, begin as copies of the layers that they learn from, and learn
-{args.layer_epochs:g} epoch(s) from layers (embedding, hidden, attention; identity projections; peak rate
+intents{said}. Students have the teacher's width, begin as copies of the layers that they learn from, and learn on
+{few} {args.layer_epochs:g} epoch(s) from layers (embedding, hidden, attention; identity projections; peak rate
 {args.layer_lr:g}) and {args.answer_epochs:g} from answers (soft, temperature 1; peak rate {args.answer_lr:g}; head at
 5 times the rate, begun as the teacher's), {args.batch} questions a step, no general stage, no variants of questions,
 one seed. Accuracy in percent on {counts[1]:,} test questions, used for nothing else. Speed: features of questions of
@@ -207,7 +210,7 @@ shared with other work. Made by
 
 ```sh
 python -m benchmarks.studies.tinybert --data FILE --teacher-epochs {args.teacher_epochs:g} \\
-  --layer-epochs {args.layer_epochs:g} --answer-epochs {args.answer_epochs:g} --batch {args.batch} \\
+  --layer-epochs {args.layer_epochs:g} --answer-epochs {args.answer_epochs:g} --batch {args.batch}{part} \\
   --ablation-per-class {args.ablation_per_class} --ablation-layers {args.ablation_layers} --out DIR
 ```
 
@@ -234,6 +237,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=float, default=usual)
     parser.add_argument("--layer-lr", type=float, default=3e-4)
     parser.add_argument("--answer-lr", type=float, default=2e-4)
+    parser.add_argument("--per-class", type=int, default=None, help="questions a class for students (default: all)")
     for name, number in (("batch", 32), ("ablation-per-class", 20), ("ablation-layers", 2), ("repeats", 41)):
         parser.add_argument(f"--{name}", type=int, default=number)
     parser.add_argument("--threads", type=int, default=1)
@@ -246,6 +250,7 @@ def main() -> None:
         "teacher": scores,
         "parameters": teacher.parameter_count,
         "counts": [len(task.train), len(task.test)],
+        "settings": {key: value for key, value in vars(args).items() if key not in ("out", "data")},
         "ablation": {},
     }
     steps: dict[str, Callable[..., Any]] = {"students": students, "ablation": ablate}

@@ -115,7 +115,7 @@ def match_answers(
     terms = matching.terms
     if not (terms.soft or terms.hard):
         raise FrostlineError("the weights of soft and hard are both 0: there are no answers to match.")
-    labels = torch.from_numpy(data.labels)
+    labels = torch.tensor(data.labels)
 
     def one(batch: Tensor, rows: list[int]) -> Losses:
         theirs = answers.logits(batch, None if vary else rows)
