@@ -39,7 +39,7 @@ def test_a_trained_vocabulary_is_the_same_twice_and_survives_a_folder(tokenizer,
     assert len(tokenizer) <= 120
     tokenizer.save_pretrained(tmp_path / "kept")
     kept = read_tokenizer(tmp_path / "kept")
-    text = "The harbour remembers the RIVER, without a word."
+    text = "The harbour remembers the RIVER without a word."
     assert kept(text)["input_ids"] == tokenizer(text)["input_ids"]
     assert kept.decode(kept(text)["input_ids"], skip_special_tokens=True).replace(" ", "") == "".join(
         text.lower().split()
