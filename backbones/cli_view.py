@@ -17,43 +17,68 @@ if TYPE_CHECKING:
 SHOWN_AFTER = 0.7  # seconds; shorter work needs no bar
 
 
-class Screen:
-    """Progress bars on a terminal, nothing of them elsewhere; lines and tables in both."""
+class Bars:
+    """A bar for every phase that takes longer than a moment, gone when it is done; nothing where is no terminal.
 
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console()
-        self._bars = Progress(
+    Args:
+        console: where they are drawn.
+        alone: whether the bars draw themselves; else the caller shows ``drawn`` among other things.
+    """
+
+    def __init__(self, console: Console, *, alone: bool = True) -> None:
+        self.console = console
+        self.drawn = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TextColumn("left:"),
             TimeRemainingColumn(),
-            console=self.console,
+            console=console,
             transient=True,
-            disable=not self.console.is_terminal,
         )
+        self._alone = alone
+        self._started = False
         self._tasks: dict[str, TaskID] = {}
         self._began: dict[str, float] = {}
 
+    def progress(self, phase: str, done: int, total: int) -> None:
+        """Show how far a phase is (see ``backbones.core.samples.Progress``)."""
+        if not self.console.is_terminal:
+            return
+        now = time.monotonic()
+        began = self._began.setdefault(phase, now)
+        if done >= total:
+            self._began.pop(phase, None)
+            if phase in self._tasks:
+                self.drawn.remove_task(self._tasks.pop(phase))
+        elif phase in self._tasks:
+            self.drawn.update(self._tasks[phase], completed=done, total=total)
+        elif now - began > SHOWN_AFTER:
+            if self._alone and not self._started:
+                self.drawn.start()
+                self._started = True
+            self._tasks[phase] = self.drawn.add_task(phase, total=total, completed=done)
+
+    def stop(self) -> None:
+        """Take the bars away."""
+        if self._started:
+            self.drawn.stop()
+            self._started = False
+
+
+class Screen:
+    """Bars, lines and tables of a command."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console()
+        self._bars = Bars(self.console)
+        self.progress = self._bars.progress
+
     def __enter__(self) -> Self:
-        self._bars.start()
         return self
 
     def __exit__(self, *error: Any) -> None:
         self._bars.stop()
-
-    def progress(self, phase: str, done: int, total: int) -> None:
-        """Show how far a phase is (see ``backbones.core.samples.Progress``)."""
-        now = time.monotonic()
-        began = self._began.setdefault(phase, now)
-        if done >= total:
-            if phase in self._tasks:
-                self._bars.remove_task(self._tasks.pop(phase))
-            self._began.pop(phase, None)
-        elif phase in self._tasks:
-            self._bars.update(self._tasks[phase], completed=done, total=total)
-        elif now - began > SHOWN_AFTER:
-            self._tasks[phase] = self._bars.add_task(phase, total=total, completed=done)
 
     def say(self, text: str) -> None:
         """Print a line."""

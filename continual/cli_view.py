@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from backbones.cli_view import Bars
 from backbones.core.registry import Registry
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from continual.plan import Estimate, Plan
     from continual.report import Report, RunReport
 
-SHOWN_AFTER = 0.7  # seconds; shorter work needs no bar
 ROWS_ON_SCREEN = 25
 
 
@@ -32,18 +30,8 @@ class Screen:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console()
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TextColumn("left:"),
-            TimeRemainingColumn(),
-            console=self.console,
-            transient=True,
-        )
+        self._bars = Bars(self.console, alone=False)
         self._rows: list[tuple[str, ...]] = []
-        self._tasks: dict[str, TaskID] = {}
-        self._began: dict[str, float] = {}
         self._live: Live | None = None
         self._header = False
 
@@ -63,16 +51,7 @@ class Screen:
         """Show how far a phase is (see ``backbones.core.samples.Progress``)."""
         if self._live is None:
             return
-        now = time.monotonic()
-        began = self._began.setdefault(phase, now)
-        if done >= total:
-            if phase in self._tasks:
-                self._bars.remove_task(self._tasks.pop(phase))
-            self._began.pop(phase, None)
-        elif phase in self._tasks:
-            self._bars.update(self._tasks[phase], completed=done, total=total)
-        elif now - began > SHOWN_AFTER:
-            self._tasks[phase] = self._bars.add_task(phase, total=total, completed=done)
+        self._bars.progress(phase, done, total)
         self._live.update(self._group())
 
     def step(self, seed: int, step: Step, report: RunReport) -> None:
@@ -108,7 +87,8 @@ class Screen:
         return table
 
     def _group(self) -> Group:
-        return Group(self._table(ROWS_ON_SCREEN), self._bars) if self._rows else Group(self._bars)
+        bars = self._bars.drawn
+        return Group(self._table(ROWS_ON_SCREEN), bars) if self._rows else Group(bars)
 
 
 def _columns() -> tuple[str, ...]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from backbones.cli_view import Bars
 from backbones.core.registry import Registry
 
 if TYPE_CHECKING:
@@ -19,51 +18,20 @@ if TYPE_CHECKING:
     from zeroshot.evaluate import Evaluation, NamedReport
     from zeroshot.result import ArgumentResult, EventResult, Result
 
-SHOWN_AFTER = 0.7  # seconds; shorter work needs no bar
-
 
 class Screen:
-    """Progress bars on standard error, gone when the work is done; silent where that is no terminal."""
+    """Progress bars and remarks on standard error."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TextColumn("left:"),
-            TimeRemainingColumn(),
-            console=self.console,
-            transient=True,
-        )
-        self._tasks: dict[str, TaskID] = {}
-        self._began: dict[str, float] = {}
-        self._started = False
+        self._bars = Bars(self.console)
+        self.progress = self._bars.progress
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        if self._started:
-            self._bars.stop()
-
-    def progress(self, phase: str, done: int, total: int) -> None:
-        """Show how far a phase is (see ``backbones.core.samples.Progress``)."""
-        if not self.console.is_terminal:
-            return
-        now = time.monotonic()
-        began = self._began.setdefault(phase, now)
-        if done >= total:
-            self._began.pop(phase, None)
-            if phase in self._tasks:
-                self._bars.remove_task(self._tasks.pop(phase))
-        elif phase in self._tasks:
-            self._bars.update(self._tasks[phase], completed=done, total=total)
-        elif now - began > SHOWN_AFTER:
-            if not self._started:
-                self._bars.start()
-                self._started = True
-            self._tasks[phase] = self._bars.add_task(phase, total=total, completed=done)
+        self._bars.stop()
 
     def say(self, text: str) -> None:
         """Print a line to standard error."""
