@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from backbones.commands import offsite, pretrain
+from backbones.commands import infuse, offsite, pretrain
 from backbones.commands.compress import compress
 from backbones.commands.distill import distill
 from backbones.commands.probe import probe
@@ -16,6 +16,7 @@ from backbones.core.errors import FrostlineError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
 app.add_typer(pretrain.app, name="pretrain")
+app.add_typer(infuse.app, name="infuse")
 app.add_typer(offsite.app, name="offsite")
 
 app.command()(compress)
