@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from backbones.core.settings import Settings
 from backbones.lifecycle.infuse.grammar import Grammar, Pattern
 from backbones.lifecycle.infuse.pairs import Pair
 from backbones.lifecycle.infuse.phrases import BLOCK, Nouns, Phrases
+from backbones.training.loop import Say, duration, mute
 
 Key = tuple[str, str, str]  # head, relation, tail, folded
 
@@ -80,6 +82,7 @@ def acquire(
     filters: Filters | None = None,
     *,
     progress: Progress = silent,
+    say: Say = mute,
 ) -> Acquired:
     """Find relation pairs in a corpus.
 
@@ -88,6 +91,7 @@ def acquire(
         grammar: patterns and words.
         filters: what pairs must have.
         progress: told of the sentences read.
+        say: told the estimate.
 
     Raises:
         FrostlineError: no sentence, or no pair that passes the filters.
@@ -102,7 +106,7 @@ def acquire(
         )
     nouns = Nouns(sentences, grammar.words, least=filters.min_noun, progress=progress)
     phrases = Phrases(nouns, grammar.words)
-    seen = _search(sentences, grammar, phrases, progress)
+    seen = _search(sentences, grammar, phrases, progress, say)
     found = sum(each.count for each in seen.values())
     kept, left_out = _filtered(seen, filters)
     if not kept:
@@ -156,9 +160,10 @@ def _sides(left: str, right: str, pattern: Pattern, phrases: Phrases) -> Iterato
 
 
 def _search(
-    sentences: Sequence[str], grammar: Grammar, phrases: Phrases, progress: Progress
+    sentences: Sequence[str], grammar: Grammar, phrases: Phrases, progress: Progress, say: Say
 ) -> dict[Key, _Seen]:
     seen: dict[Key, _Seen] = {}
+    began = time.monotonic()
     for start in range(0, len(sentences), BLOCK):
         # Sentences that stand in a corpus several times, such as headings, say a thing once.
         text = "\n".join(dict.fromkeys(sentences[start : start + BLOCK]))
@@ -167,6 +172,9 @@ def _search(
             each.cues[cue] += 1
             if not each.example or len(sentence) < len(each.example):
                 each.example, each.cue = sentence, cue
+        if start == 0 and len(sentences) > BLOCK:
+            left = (time.monotonic() - began) * (len(sentences) / BLOCK - 1)
+            say(f"patterns: {len(sentences):,} sentences, about {duration(left)}")
         progress("patterns", min(start + BLOCK, len(sentences)), len(sentences))
     return seen
 

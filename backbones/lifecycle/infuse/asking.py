@@ -90,7 +90,7 @@ def ask(
         progress: told of the examples.
 
     Returns:
-        The answers to ``which`` and, where there were negatives to learn from, to ``whether``.
+        The answers to ``which`` and, where there are examples of both kinds, to ``whether``.
 
     Raises:
         FrostlineError: no head was held out.
@@ -111,8 +111,8 @@ def ask(
     own = infused.head.cpu()(asked.left)
     which = _only(learned), _only(asked)
     found = [_answers("which", *which, own[asked.labels > 0, 1:].argmax(dim=1))]
-    if settings.negatives:
-        related = [_Seen(part.frozen, part.left, (part.labels > 0).long()) for part in parts]
+    related = [_Seen(part.frozen, part.left, (part.labels > 0).long()) for part in parts]
+    if all(0 < part.labels.sum() < len(part.labels) for part in related):
         found.append(_answers("whether", related[0], related[1], (own.argmax(dim=1) > 0).long()))
     return found
 
@@ -130,9 +130,7 @@ def _answers(question: str, learned: _Seen, asked: _Seen, own: Tensor) -> Answer
     return Answers(question, asked.labels.numpy(), frozen, infused, own.numpy(), len(labels))
 
 
-def _seen(
-    backbone: Backbone, examples: Examples, settings: KaidStyle, progress: Callable[[int, int], None]
-) -> _Seen:
+def _seen(backbone: Backbone, examples: Examples, settings: KaidStyle, progress: Callable[[int, int], None]) -> _Seen:
     """Return what is seen of every example and, where the training had negatives, of one with a shuffled tail."""
     generator = torch_generator(settings.recipe.seed, "asking")
     frozen: list[Tensor] = []

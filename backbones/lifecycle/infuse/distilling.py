@@ -66,6 +66,4 @@ def distil_infused(
     if not sentences:
         raise FrostlineError("the corpus is empty: there is nothing to distil on. Pass running text.")
     plan = Plan(terms=Terms(projection="identity"), general=recipe, tune=None, layers=None, answers=None)
-    return distil(
-        teacher, Shape(layers=layers), plan, corpus=sentences, folder=folder, progress=progress, say=say
-    )
+    return distil(teacher, Shape(layers=layers), plan, corpus=sentences, folder=folder, progress=progress, say=say)

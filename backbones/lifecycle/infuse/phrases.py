@@ -1,4 +1,4 @@
-"""Noun phrases without a tagger: proper names by their capitals, common nouns by the company they keep in the corpus."""
+"""Noun phrases without a tagger: names by their capitals, common nouns by the company they keep in the corpus."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ class Nouns:
         progress: told of the sentences read.
     """
 
-    def __init__(
-        self, sentences: Sequence[str], words: Words, *, least: int = 2, progress: Progress = silent
-    ) -> None:
+    def __init__(self, sentences: Sequence[str], words: Words, *, least: int = 2, progress: Progress = silent) -> None:
         closers = "|".join(sorted(map(re.escape, words.closers), key=len, reverse=True))
         determiners, verbal = words.determiners, words.verbal
         frame = re.compile(rf"(?<= )([a-z]+) ([a-z]{{3,}})(?=[,.;:!?]| (?:{closers}) |$)")

@@ -1,0 +1,32 @@
+"""An infused model as a folder: the delta beside the name of its base."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from backbones.base import Backbone
+from backbones.catalog import load_backbone
+from backbones.core.errors import FrostlineError
+from backbones.delta import Delta
+from backbones.deltas import FACTS, Facts, find_delta, load_delta
+
+
+def open_infused(folder: Path, base: str | None = None) -> tuple[Backbone, Delta]:
+    """Load an infused model: its base, with the side network on it.
+
+    Args:
+        folder: written by ``backbone infuse train``, or by ``save_delta``.
+        base: name of the base; None for the one that the folder names.
+
+    Raises:
+        FrostlineError: no delta there, one that names no base, or a base that cannot be loaded.
+    """
+    place = find_delta(folder)
+    if base is None:
+        if not (place / FACTS).exists():
+            raise FrostlineError(f"{place} does not say what it was trained on; name it with --base.")
+        values = json.loads((place / FACTS).read_text(encoding="utf-8"))
+        base = Facts.parse(values, str(place / FACTS)).base
+    backbone = load_backbone(base)
+    return backbone, load_delta(place, backbone)
