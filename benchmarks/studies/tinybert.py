@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,54 +99,49 @@ def student_of(
     return distil(teacher, shape, plan, data=data, head=head, answers=answers, **kept)
 
 
-def students(args: argparse.Namespace, teacher: Backbone, head: nn.Linear, task: Task) -> dict[str, Any]:
-    """Distil and score the students; their backbones are saved as ordinary folders."""
-    found: dict[str, Any] = {}
-    data = task.train.few(args.per_class, 0)
-    for layers in args.layers:
-        place = args.out / f"layers-{layers}"
-        made = student_of(args, place, teacher, head, data, layers, {})
-        small, own = made.student.backbone, made.student_head
-        assert own is not None
-        score = _score(place / "score.json", small, own, task.test)
-        if not (place / "model").exists():
-            save_backbone(small, place / "model", {"teacher": "minilm on CLINC150", "layers": list(made.layers)})
-        found[str(layers)] = {
-            "accuracy": score,
-            "map": list(made.layers),
-            "parameters": small.parameter_count,
-            "seconds": sum(course.seconds for course in made.courses.values()),
-            "history": {stage: course.history for stage, course in made.courses.items()},
-            "latency": _latencies(args, place / "latency.json", teacher, small, task.test),
-        }
-    return found
+def small(args: argparse.Namespace, teacher: Backbone, head: nn.Linear, task: Task, layers: int) -> dict[str, Any]:
+    """Distil and score a student; its backbone is saved as an ordinary folder."""
+    place = args.out / f"layers-{layers}"
+    made = student_of(args, place, teacher, head, task.train.few(args.per_class, 0), layers, {})
+    student, own = made.student.backbone, made.student_head
+    assert own is not None
+    score = _score(place / "score.json", student, own, task.test)
+    if not (place / "model").exists():
+        save_backbone(student, place / "model", {"teacher": "minilm on CLINC150", "layers": list(made.layers)})
+    return {
+        "accuracy": score,
+        "map": list(made.layers),
+        "parameters": student.parameter_count,
+        "seconds": sum(course.seconds for course in made.courses.values()),
+        "history": {stage: course.history for stage, course in made.courses.items()},
+        "latency": _latencies(args, place / "latency.json", teacher, student, task.test),
+    }
 
 
-def _latencies(args: argparse.Namespace, path: Path, teacher: Backbone, small: Backbone, data: Labelled) -> Any:
+def _latencies(args: argparse.Namespace, path: Path, teacher: Backbone, student: Backbone, data: Labelled) -> Any:
     """Return milliseconds and ratios for one question and for a batch, measured in turns."""
     if not path.exists():
         found = {}
         for count in (1, 32):
-            raw = [text for text in data.samples if 8 < len(small.preprocessing([text])[0, 0]) <= 16][:count]
-            each: Latency = latency(teacher, small, raw, args.repeats)
+            raw = [text for text in data.samples if 8 < len(student.preprocessing([text])[0, 0]) <= 16][:count]
+            each: Latency = latency(teacher, student, raw, args.repeats)
             found[str(count)] = {"teacher": each.teacher, "student": each.student, "ratio": each.ratio}
         write_json(path, found)
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def ablate(args: argparse.Namespace, teacher: Backbone, head: nn.Linear, task: Task) -> dict[str, float]:
+def ablate(args: argparse.Namespace, teacher: Backbone, head: nn.Linear, task: Task) -> Iterator[tuple[str, float]]:
     """Score a small student once for every row of ``ROWS``, all from the same questions and the same start."""
-    data = task.train.few(args.ablation_per_class, 0)
+    data, test = task.train.few(args.ablation_per_class, 0), task.test.few(args.ablation_test, 0)
     layers = layer_map(args.ablation_layers, teacher.depth)
     answers = Answers(teacher, layers, Terms(projection="identity"), head)
-    found = {}
     for number, (name, changes) in enumerate(ROWS.items()):
         place = args.out / f"ablation-{number}"
         made = student_of(args, place, teacher, head, data, args.ablation_layers, changes, answers)
         assert made.student_head is not None
-        found[name] = _score(place / "score.json", made.student.backbone, made.student_head, task.test)
-        print(f"{name}: {100 * found[name]:.2f}", flush=True)
-    return found
+        score = _score(place / "score.json", made.student.backbone, made.student_head, test)
+        print(f"{name}: {100 * score:.2f}", flush=True)
+        yield name, score
 
 
 def _score(path: Path, backbone: Backbone, head: nn.Linear, data: Labelled) -> float:
@@ -222,7 +217,8 @@ def _ablation_lead(args: argparse.Namespace) -> str:
 ## Each loss left out
 
 The student of {args.ablation_layers} layers with {args.ablation_per_class} questions a class, as many epochs over them,
-the same order and start in every row; one seed. A difference of half a point is within the error of the test.
+the same order and start in every row; one seed; accuracy on {args.ablation_test} test questions a class, where a
+difference of a point is within the error of the test.
 
 """
 
@@ -238,9 +234,9 @@ def main() -> None:
     parser.add_argument("--layer-lr", type=float, default=3e-4)
     parser.add_argument("--answer-lr", type=float, default=2e-4)
     parser.add_argument("--per-class", type=int, default=None, help="questions a class for students (default: all)")
-    for name, number in (("batch", 32), ("ablation-per-class", 20), ("ablation-layers", 2), ("repeats", 41)):
+    numbers = {"batch": 32, "ablation-per-class": 20, "ablation-test": 10, "ablation-layers": 2, "repeats": 41}
+    for name, number in {**numbers, "threads": 1}.items():
         parser.add_argument(f"--{name}", type=int, default=number)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -251,15 +247,22 @@ def main() -> None:
         "parameters": teacher.parameter_count,
         "counts": [len(task.train), len(task.test)],
         "settings": {key: value for key, value in vars(args).items() if key not in ("out", "data")},
+        "students": {},
         "ablation": {},
     }
-    steps: dict[str, Callable[..., Any]] = {"students": students, "ablation": ablate}
-    for name, step in steps.items():
-        found[name] = step(args, teacher, head, task)
-        if "students" in found:
-            write_json(args.out / "tinybert.json", found)
-            write_text(args.out / "tinybert.md", page(args, found))
+    for number, layers in enumerate(args.layers):
+        found["students"][str(layers)] = small(args, teacher, head, task, layers)
+        _write(args, found)
+        if number == 0:
+            for name, score in ablate(args, teacher, head, task):
+                found["ablation"][name] = score
+                _write(args, found)
     print(page(args, found), flush=True)
+
+
+def _write(args: argparse.Namespace, found: dict[str, Any]) -> None:
+    write_json(args.out / "tinybert.json", found)
+    write_text(args.out / "tinybert.md", page(args, found))
 
 
 if __name__ == "__main__":
