@@ -19,13 +19,16 @@ from backbones.encoder import Encoder
 from backbones.lifecycle.offsite.exported import put_on, read_adapter, read_export
 from backbones.lifecycle.offsite.heads import fitted_head, means_head
 from backbones.lifecycle.offsite.layout import Layout
+from backbones.lifecycle.offsite.lower import Lower
 from backbones.lifecycle.offsite.plug import plug
 from backbones.lifecycle.offsite.restack import restack
 from backbones.lifecycle.offsite.split import emulate, split
 from backbones.lifecycle.offsite.tune import adapter_of, train_adapter, tune
+from backbones.lifecycle.offsite.ways import DIRECT, PLUGGED, ZERO, Way, interval, recovered
 from backbones.pat.sites import fitting
 from backbones.testing_models import raw_batch, tiny_bert, tiny_vit
 from backbones.training.loop import Recipe
+from backbones.training.tasks import finetune
 
 LAYOUT = Layout.of(6, 1, 2, 1)
 RECIPE = Recipe(steps=3, batch=8, lr=5e-3)
@@ -224,3 +227,42 @@ def test_the_first_head_is_the_nearest_centroid_of_scikit_learn():
     assert (found == wanted).all()
     with pytest.raises(FrostlineError, match="one class"):
         means_head(torch.randn(4, 3), np.zeros(4, dtype=np.int64), 2)
+
+
+@pytest.mark.parametrize("make", BOTH)
+def test_blocks_below_an_adapter_run_once_and_change_nothing(make, exports):
+    full, _ = exports[make]
+    data = labelled(full)
+    lower = Lower(4)
+    found = lower.features(full, data, None, "features")
+    assert torch.equal(found, Encoder(full, precision="fp32").features(data.raw(range(len(data)))))
+    adapter = adapter_of(LAYOUT, "lora", {"r": 2}, "4-5")
+    runs = []
+    handle = full.module.get_submodule(full.sites("qkv", 3)[0].path).register_forward_hook(
+        lambda *_: runs.append(1) or None
+    )
+    trained = train_adapter(full, adapter, data, RECIPE, lower=lower)
+    handle.remove()
+    assert len(runs) == 0  # all that lies below was known
+    trained.delta.detach()
+    head, delta = fitted_head(full, data), adapter.grow(full, RECIPE.seed)
+    finetune(full, data, RECIPE, delta=delta, head=head)
+    delta.detach()
+    assert torch.allclose(head.weight, trained.head.weight, atol=1e-4)
+    other = trained.delta.state_dict()
+    assert all(torch.allclose(value, other[name], atol=1e-4) for name, value in delta.state_dict().items())
+
+
+def test_what_is_recovered_and_how_surely():
+    rng = np.random.default_rng(0)
+
+    def way(name, share):
+        hits = rng.random((2, 4000)) < share
+        return Way(name, float(hits[0].mean()), float(hits[1].mean()), hits=hits)
+
+    ways = {name: way(name, share) for name, share in ((ZERO, 0.4), (PLUGGED, 0.58), (DIRECT, 0.6))}
+    share = recovered(ways)
+    assert share == (ways[PLUGGED].kept - ways[ZERO].kept) / (ways[DIRECT].kept - ways[ZERO].kept)
+    low, high = interval(ways)
+    assert low < share < high and low > 0.7 and high < 1.1
+    assert np.isnan(recovered({**ways, DIRECT: ways[ZERO]}))

@@ -181,7 +181,8 @@ def put_on(folder: Path, facts: AdapterFacts, full: Backbone) -> Delta:
     if now != facts.fingerprint:
         raise FrostlineError(
             f"the adapter in {folder} was made for {facts.base!r} with fingerprint {facts.fingerprint[:SHOWN]}, but "
-            f"backbone {full.name!r} has {now[:SHOWN]}; plug it into the model whose emulator it was tuned on."
+            f"backbone {full.name!r} has {now[:SHOWN]}; plug it into the model whose emulator it was tuned on, "
+            "loaded as its owner loaded it (weights, image size)."
         )
     return grown(folder, facts, full)
 

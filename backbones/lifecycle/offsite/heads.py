@@ -13,7 +13,7 @@ from backbones.core.errors import FrostlineError
 from backbones.core.labelled import Labelled
 from backbones.core.samples import Progress, silent
 from backbones.delta import Delta
-from backbones.encoder import Encoder
+from backbones.lifecycle.offsite.lower import Lower
 
 NEVER = -1e4  # bias of a class without a sample
 SCALES = [2.0 ** (power / 2) for power in range(-16, 13)]
@@ -36,7 +36,7 @@ def means_head(features: Tensor, labels: NDArray[np.int64], classes: int) -> nn.
     present = np.unique(labels)
     if len(present) < 2:
         raise FrostlineError(f"all {len(labels)} samples are of one class; a classifier needs two or more.")
-    rows, targets = features.double(), torch.from_numpy(labels)
+    rows, targets = features.double(), torch.from_numpy(labels.copy())
     mean, deviation = rows.mean(dim=0), rows.std(dim=0, correction=0) + 1e-6
     rows = (rows - mean) / deviation
     means = torch.zeros(classes, rows.shape[1], dtype=rows.dtype)
@@ -58,7 +58,11 @@ def means_head(features: Tensor, labels: NDArray[np.int64], classes: int) -> nn.
 
 
 def fitted_head(
-    backbone: Backbone, data: Labelled, delta: Delta | None = None, progress: Progress = silent
+    backbone: Backbone,
+    data: Labelled,
+    delta: Delta | None = None,
+    progress: Progress = silent,
+    lower: Lower | None = None,
 ) -> nn.Linear:
     """Return ``means_head`` over the features of labelled data.
 
@@ -67,11 +71,7 @@ def fitted_head(
         data: raw inputs and classes.
         delta: on the backbone.
         progress: told of the samples encoded.
+        lower: remembers what lies below; None: nothing does.
     """
-    encoder = Encoder(backbone, delta, precision="fp32")
-    found, block = [], 64 * encoder.chunk
-    for start in range(0, len(data), block):
-        rows = range(start, min(start + block, len(data)))
-        found.append(encoder.features(data.raw(rows)))
-        progress("class means", rows.stop, len(data))
-    return means_head(torch.cat(found), data.labels, len(data.classes))
+    found = (lower or Lower()).features(backbone, data, delta, "class means", progress)
+    return means_head(found, data.labels, len(data.classes))

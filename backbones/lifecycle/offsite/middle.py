@@ -15,8 +15,9 @@ from backbones.base import Backbone
 from backbones.core.errors import FrostlineError
 from backbones.core.samples import Progress, silent
 from backbones.delta import Delta
-from backbones.encoder import Encoder, Resume, by_group
+from backbones.encoder import Resume, by_group
 from backbones.lifecycle.offsite.layout import Layout
+from backbones.lifecycle.offsite.lower import chunks, packed_rows
 from backbones.training.loop import Course, Recipe, Say, mute, train
 
 PHASE = "distilling the emulator"
@@ -130,9 +131,9 @@ def distil(
     if not len(data):
         raise FrostlineError("there is nothing to distil the emulator on; pass unlabelled data with some samples.")
     first, stop = layout.bottom, layout.depth - layout.top
-    entering = _entering(full, data, first, progress)
+    entering = packed_rows(full, data, first, f"{PHASE}: what enters the middle", progress)
     with passing(full, first, stop) as run, torch.no_grad():
-        wanted = [_rows(run, entering, rows, full) for rows in _chunks(entering, full)]
+        wanted = [_rows(run, entering, rows, full) for rows in chunks(full, entering)]
     targets = {row: state for part in wanted for row, state in part.items()}
     params: dict[str, nn.Parameter] = {}
     for layer in layout.kept:
@@ -168,26 +169,6 @@ def _mean(loss: Callable[[list[int], torch.Generator], Tensor], count: int, most
             rows = list(range(start, min(start + 32, used)))
             parts.append(float(loss(rows, torch.Generator())) * len(rows))
     return sum(parts) / used
-
-
-def _entering(full: Backbone, data: Sequence[Any], first: int, progress: Progress) -> list[Tensor]:
-    """Return what enters block ``first``, packed, one (1, own tokens, ...) for each sample."""
-    encoder, prepare = Encoder(full, precision="fp32"), full.preprocessing
-    found: list[Tensor] = []
-    block = 16 * encoder.chunk
-    for start in range(0, len(data), block):
-        raw = [data[row] for row in range(start, min(start + block, len(data)))]
-        packed = encoder.activations(raw, first)
-        groups = prepare.groups_of(packed)
-        found += [prepare.cut(packed[row : row + 1], group).clone() for row, group in enumerate(groups)]
-        progress(f"{PHASE}: what enters the middle", start + len(raw), len(data))
-    return found
-
-
-def _chunks(entering: Sequence[Tensor], full: Backbone) -> Iterator[list[int]]:
-    size = Encoder(full).chunk
-    for _, rows in by_group([state.shape[1] for state in entering]):
-        yield from (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 def _rows(

@@ -118,7 +118,7 @@ def folded(full: Backbone, delta: Delta) -> Backbone:
 def _write(full: Backbone, delta: Delta, facts: AdapterFacts, folder: Path, out: Path, progress: Progress) -> str:
     """Write the model with the adapter folded in, or the adapter as a delta; returns how it is loaded."""
     if not delta.mergeable:
-        save_delta(delta, folder / DELTA, facts.base)
+        save_delta(delta, folder / DELTA, facts.base, int(facts.recipe.get("seed", 0)))
         return (
             f"load_delta(Path({str(out / DELTA)!r}), load_backbone({facts.base!r})): this adapter does more than "
             "changing weights and stays beside the base"

@@ -7,22 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from backbones.base import Backbone
 from backbones.core.errors import FrostlineError
 from backbones.core.labelled import Labelled
 from backbones.core.samples import Progress, silent
 from backbones.delta import Delta
+from backbones.encoder import entering
 from backbones.lifecycle.offsite.blocks import Blocks
 from backbones.lifecycle.offsite.exported import AdapterFacts, Export, write_adapter
 from backbones.lifecycle.offsite.heads import fitted_head
 from backbones.lifecycle.offsite.layout import Layout, written
+from backbones.lifecycle.offsite.lower import Lower, grouped
 from backbones.merging import made_whole
 from backbones.pat.stack import Stack, make_pat, pat_name, pat_values
-from backbones.training.loop import Course, Recipe, Say, mute
+from backbones.training.loop import Course, Recipe, Say, mute, train
 from backbones.training.saving import refuse_existing
-from backbones.training.tasks import accuracy, finetune
+from backbones.training.tasks import finetune
 
 PHASE = "tuning the adapter"
 
@@ -77,11 +81,14 @@ def train_adapter(
     *,
     head_rate: float = 1.0,
     checkpoint: Path | None = None,
+    lower: Lower | None = None,
     progress: Progress = silent,
     say: Say = mute,
     phase: str = PHASE,
 ) -> Trained:
     """Grow an adapter and train it with a head that starts as nearest class means; all else stays frozen.
+
+    The blocks below the lowest one that the adapter touches run once for each sample.
 
     Args:
         backbone: emulator or full model, numbered alike.
@@ -90,6 +97,7 @@ def train_adapter(
         recipe: how.
         head_rate: factor on the rate of the head.
         checkpoint: see ``backbones.training.loop.train``; for PATs of one stage.
+        lower: remembers what lies below, also for others; None: this call alone does.
         progress: told of every step.
         say: told the estimate.
         phase: what to call the work.
@@ -97,8 +105,12 @@ def train_adapter(
     Raises:
         FrostlineError: an adapter that does not fit, or see ``finetune``; the backbone is left bare then.
     """
-    head = fitted_head(backbone, data, progress=progress)
     delta: Delta = adapter.grow(backbone, recipe.seed)
+    layer = min(delta.first_layer, backbone.depth - 1)
+    delta.detach()
+    own = lower if lower is not None and lower.layer == layer else Lower(layer)
+    head = fitted_head(backbone, data, None, progress, own)
+    delta = adapter.grow(backbone, recipe.seed)
     course = Course()
     try:
         stages = delta.stages(0)
@@ -106,17 +118,50 @@ def train_adapter(
             delta.enter(0, stage)
             named = phase if stages == 1 else f"{phase}, stage {stage + 1} of {stages}"
             place = checkpoint if stages == 1 else None
-            tuned = finetune(
-                backbone, data, recipe, delta=delta, head=head, head_rate=head_rate, checkpoint=place,
-                progress=progress, say=say, phase=named,
-            )  # fmt: skip
-            course.steps += tuned.course.steps
-            course.seconds += tuned.course.seconds
-            course.history += tuned.course.history
+            done = _stage(backbone, data, recipe, delta, head, head_rate, own, place, progress, say, named)
+            course.steps += done.steps
+            course.seconds += done.seconds
+            course.history += done.history
     except BaseException:
         delta.detach()
         raise
     return Trained(delta.eval(), head, course)
+
+
+def _stage(
+    backbone: Backbone,
+    data: Labelled,
+    recipe: Recipe,
+    delta: Delta,
+    head: nn.Linear,
+    head_rate: float,
+    lower: Lower,
+    checkpoint: Path | None,
+    progress: Progress,
+    say: Say,
+    phase: str,
+) -> Course:
+    """Train delta and head once through the recipe."""
+    if lower.layer == 0:
+        return finetune(
+            backbone, data, recipe, delta=delta, head=head, head_rate=head_rate, checkpoint=checkpoint,
+            progress=progress, say=say, phase=phase,
+        ).course  # fmt: skip
+    rows, targets = lower.rows(backbone, data, phase, progress), torch.from_numpy(data.labels.copy())
+    params = {f"head.{name}": value for name, value in head.named_parameters()}
+    params |= {f"delta.{name}": value for name, value in delta.named_parameters()}
+    with entering(backbone, lower.layer) as enter:
+
+        def loss(chosen: list[int], _generator: torch.Generator) -> Tensor:
+            features = grouped([rows[row] for row in chosen], enter, backbone.device)
+            return cross_entropy(head(features.float()), targets[chosen].to(backbone.device))
+
+        course = train(
+            params, loss, len(data), recipe, modules=[head, delta], rates={"head.": head_rate}, checkpoint=checkpoint,
+            progress=progress, say=say, phase=phase,
+        )  # fmt: skip
+    head.requires_grad_(False)
+    return course
 
 
 def tune(
@@ -159,16 +204,22 @@ def tune(
     if data.modality != emulator.modality:
         raise FrostlineError(f"the data are of kind {data.modality!r}, but {facts.base!r} takes {emulator.modality}s.")
     adapter = adapter_of(facts.layout, pat, settings or {}, layers)
+    lower = Lower(min(facts.layout.tunable(layers)))
     figures: dict[str, float] = {}
+
+    def scored(head: nn.Linear, wanted: Labelled, delta: Delta | None) -> float:
+        found = lower.features(emulator, wanted, delta, "test samples", progress)
+        return float((head.cpu()(found).argmax(dim=1).numpy() == wanted.labels).mean())
+
     if test is not None:
-        before = fitted_head(emulator, data, progress=progress)
-        figures["emulator, zero-shot"] = accuracy(emulator, before, test, progress=progress)
+        figures["emulator, zero-shot"] = scored(fitted_head(emulator, data, None, progress, lower), test, None)
     trained = train_adapter(
-        emulator, adapter, data, recipe, head_rate=head_rate, checkpoint=checkpoint, progress=progress, say=say
-    )
+        emulator, adapter, data, recipe, head_rate=head_rate, checkpoint=checkpoint, lower=lower, progress=progress,
+        say=say,
+    )  # fmt: skip
     try:
         if test is not None:
-            figures["emulator, tuned"] = accuracy(emulator, trained.head, test, trained.delta, progress)
+            figures["emulator, tuned"] = scored(trained.head, test, trained.delta)
         said = AdapterFacts(
             base=facts.base,
             fingerprint=facts.fingerprint,

@@ -17,9 +17,9 @@ from backbones.core.labelled import Labelled, Task
 from backbones.core.samples import Progress, silent
 from backbones.core.seed import numpy_generator
 from backbones.delta import Delta
-from backbones.encoder import Encoder
 from backbones.lifecycle.offsite.exported import AdapterFacts, Export, grown, put_on, read_adapter
 from backbones.lifecycle.offsite.heads import fitted_head, means_head
+from backbones.lifecycle.offsite.lower import Lower
 from backbones.lifecycle.offsite.plug import check_classes
 from backbones.lifecycle.offsite.restack import restack
 from backbones.lifecycle.offsite.tune import adapter_of, train_adapter
@@ -74,6 +74,7 @@ def score(
     delta: Delta | None = None,
     head: nn.Linear | None = None,
     progress: Progress = silent,
+    lower: Lower | None = None,
     **more: Any,
 ) -> Way:
     """Return the row of a backbone with what is on it: of the given head and of nearest class means.
@@ -85,11 +86,12 @@ def score(
         delta: on the backbone.
         head: trained with it; None: the class means.
         progress: told of the samples encoded.
+        lower: remembers what lies below; None: nothing does.
         more: seconds and trained numbers, for the row.
     """
-    encoder = Encoder(backbone, delta, precision="fp32")
-    train = _features(encoder, task.train, f"{name}: training samples", progress)
-    test = _features(encoder, task.test, f"{name}: test samples", progress)
+    encode = (lower or Lower()).features
+    train = encode(backbone, task.train, delta, f"{name}: training samples", progress)
+    test = encode(backbone, task.test, delta, f"{name}: test samples", progress)
     means = means_head(train, task.train.labels, len(task.train.classes))
     hits = np.stack([_hits(each, test, task.test) for each in (head or means, means)])
     return Way(name, float(hits[0].mean()), float(hits[1].mean()), hits=hits, **more)
@@ -123,6 +125,7 @@ def four_ways(
     task: Task,
     *,
     full_rate: float = 0.1,
+    lower: Lower | None = None,
     known: Mapping[str, Way] | None = None,
     tell: Callable[[Way], None] | None = None,
     progress: Progress = silent,
@@ -136,6 +139,7 @@ def four_ways(
         adapter: folder that ``tune`` wrote from the export.
         task: the data it was tuned on, and test data.
         full_rate: of full fine-tuning, as a factor on the adapter's rate.
+        lower: remembers what lies below the tuned blocks; None: this call alone does.
         known: rows that are there already.
         tell: told of every new row.
         progress: told of every step.
@@ -147,22 +151,23 @@ def four_ways(
     facts, head = read_adapter(adapter)
     check_classes(task.train, facts)
     rows = dict(known or {})
+    lower = lower or Lower(min(facts.layers))
     values = {"seconds": facts.seconds, "trained": facts.trained}
 
     def emulator_tuned() -> Way:
         delta = grown(adapter, facts, export.emulator)
-        return _off(delta, score(TUNED, export.emulator, task, delta, head, progress, **values))
+        return _off(delta, score(TUNED, export.emulator, task, delta, head, progress, lower, **values))
 
     def plugged() -> Way:
         delta = put_on(adapter, facts, full)
-        return _off(delta, score(PLUGGED, full, task, delta, head, progress, **values))
+        return _off(delta, score(PLUGGED, full, task, delta, head, progress, lower, **values))
 
     made: dict[str, Callable[[], Way]] = {
-        ZERO: lambda: score(ZERO, full, task, progress=progress),
-        EMULATED: lambda: score(EMULATED, export.emulator, task, progress=progress),
+        ZERO: lambda: score(ZERO, full, task, None, None, progress, lower),
+        EMULATED: lambda: score(EMULATED, export.emulator, task, None, None, progress, lower),
         TUNED: emulator_tuned,
         PLUGGED: plugged,
-        DIRECT: lambda: _direct(full, facts, task, progress, say),
+        DIRECT: lambda: _direct(full, facts, task, lower, progress, say),
         FULL: lambda: _fully(full, facts, task, full_rate, progress, say),
     }
     for name, make in made.items():
@@ -173,13 +178,15 @@ def four_ways(
     return {name: rows[name] for name in made}
 
 
-def _direct(full: Backbone, facts: AdapterFacts, task: Task, progress: Progress, say: Say) -> Way:
+def _direct(full: Backbone, facts: AdapterFacts, task: Task, lower: Lower, progress: Progress, say: Say) -> Way:
     recipe, rate = recipe_of(facts)
     pat = facts.pat or None
     adapter = adapter_of(facts.layout, pat, facts.settings, None)
-    trained = train_adapter(full, adapter, task.train, recipe, head_rate=rate, progress=progress, say=say, phase=DIRECT)
+    trained = train_adapter(
+        full, adapter, task.train, recipe, head_rate=rate, lower=lower, progress=progress, say=say, phase=DIRECT
+    )
     more = {"seconds": trained.course.seconds, "trained": trained.delta.parameter_count}
-    return _off(trained.delta, score(DIRECT, full, task, trained.delta, trained.head, progress, **more))
+    return _off(trained.delta, score(DIRECT, full, task, trained.delta, trained.head, progress, lower, **more))
 
 
 def _fully(full: Backbone, facts: AdapterFacts, task: Task, factor: float, progress: Progress, say: Say) -> Way:
@@ -203,15 +210,6 @@ def recipe_of(facts: AdapterFacts) -> tuple[Recipe, float]:
 def _off(delta: Delta, way: Way) -> Way:
     delta.detach()
     return way
-
-
-def _features(encoder: Encoder, data: Labelled, phase: str, progress: Progress) -> torch.Tensor:
-    found, block = [], 64 * encoder.chunk
-    for start in range(0, len(data), block):
-        rows = range(start, min(start + block, len(data)))
-        found.append(encoder.features(data.raw(rows)))
-        progress(phase, rows.stop, len(data))
-    return torch.cat(found)
 
 
 def _hits(head: nn.Linear, features: torch.Tensor, data: Labelled) -> NDArray[np.bool_]:
