@@ -32,7 +32,8 @@ def advise(models: Sequence[Probed], held: int) -> Advice:
     """
     best = ranked([_usable(model, held) for model in models])[0]
     model = next(model for model in models if model.model == best.model)
-    reasons = [f"{_called(best)} of {model.model} reaches {_points(best.linear, held)} on held-out training data"]
+    code = f"compresses the labels {best.code.compression:.2f} times and " if best.code is not None else ""
+    reasons = [f"{_called(best)} of {model.model} {code}reaches {_points(best.linear, held)} on held-out training data"]
     reasons += _mixing(model, held)
     reasons += _rivals(models, best, model, held)
     return Advice(model.model, ("--pat", "mix") if best.layer == MIX else (), tuple(reasons))
@@ -56,7 +57,8 @@ def _points(share: float, count: int) -> str:
 
 def _mixing(model: Probed, held: int) -> list[str]:
     """Return what to say of layers before the last."""
-    best, last, mix = model.best, model.last, model.mix
+    last, mix = model.last, model.mix
+    best = max((layer for layer in model.layers if layer.layer != MIX), key=lambda layer: layer.linear)
     error = standard_error(last.linear, held)
     if best.linear - last.linear <= error:
         return [] if _usable(model, held) is last else [f"the last layer alone reaches {_points(last.linear, held)}"]
@@ -72,7 +74,7 @@ def _rivals(models: Sequence[Probed], best: Layer, chosen: Probed, held: int) ->
     found = []
     for model in models:
         usable = _usable(model, held)
-        if model is not chosen and best.linear - usable.linear <= standard_error(best.linear, held):
+        if model is not chosen and abs(best.linear - usable.linear) <= standard_error(best.linear, held):
             size = "smaller" if model.parameters < chosen.parameters else "no smaller"
             found.append(
                 f"{model.model} ({model.parameters / 1e6:.1f} M parameters, {size}) is within one standard error: "

@@ -18,20 +18,26 @@ SHOWN = 12  # rows of the ranking on a terminal
 
 
 def ranking_table(study: Study, most: int | None = None) -> Table:
-    """Return the layers of all backbones, best first; ``most`` rows, None for all."""
+    """Return the layers of all backbones, best first.
+
+    Args:
+        study: with probed layers.
+        most: so many rows, in columns that fit a terminal; None for all, with names that need no explanation.
+    """
     held = len(study.wanted.held) if study.wanted.held is not None else 0
     probed = {found.probed.model: found.probed for found in study.findings if found.probed is not None}
     rows = ranked([layer for model in probed.values() for layer in model.layers])
     caption = "Which backbone, which layer: best first"
     if most is not None and len(rows) > most:
-        caption += f" (the first {most} of {len(rows)}; all are on the page)"
+        caption += f" (the first {most} of {len(rows)})"
     body = [_row(number, layer, probed[layer.model], held) for number, layer in enumerate(rows[:most], start=1)]
-    return Table(HEADER, body, caption)
+    return Table(HEADER if most is None else SHORT, body, caption)
 
 
 HEADER = (
     "rank", "backbone", "layer", "linear probe, %", "NCM, %", "code, kbit", "compression", "seconds", "parameters, M",
 )  # fmt: skip
+SHORT = ("#", "backbone", "layer", "linear, %", "NCM", "kbit", "compr.", "s", "M par.")
 
 
 def _row(number: int, layer: Layer, model: Probed, held: int) -> list[str]:
@@ -51,7 +57,7 @@ def _row(number: int, layer: Layer, model: Probed, held: int) -> list[str]:
 
 def _place(layer: Layer, model: Probed) -> str:
     if layer.layer == MIX:
-        return "mix of all blocks"
+        return "mix"
     return f"{layer.layer} (last)" if layer.layer == str(model.depth - 1) else layer.layer
 
 
@@ -82,7 +88,8 @@ def _layer_parts(study: Study) -> list[Part]:
         ranking_table(study),
         Prose(
             "Seconds are those of the passes through the backbone, which give all layers at once, and of the layer's "
-            "own probes. The mix is a learned mean over the blocks, with a linear probe on it."
+            "own probes. The mix is a learned mean over the blocks, with a linear probe on it. Rows are ranked by the "
+            "compression of the labels, which uses all rows; accuracies are of the held-out rows, with standard errors."
         ),
         Picture("layers.png", lines({**linear, **means}, axis, "accuracy, %"), said),
     ]

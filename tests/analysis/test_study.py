@@ -12,6 +12,7 @@ from backbones.analysis.advice import advise
 from backbones.analysis.cloze import Cloze
 from backbones.analysis.curves import Point, frozen_curve, nested, sizes, tuned_curve
 from backbones.analysis.layers import layer_features
+from backbones.analysis.mdl import Code, Portion
 from backbones.analysis.ranking import (
     Layer,
     Probed,
@@ -85,6 +86,17 @@ def test_a_time_is_told_before() -> None:
 def test_ranks_go_by_the_probe_then_by_means() -> None:
     rows = [row("a", "0", 0.5, 0.4), row("a", "1", 0.9, 0.1), row("b", "0", 0.5, 0.6), row("b", "mix", 0.5, None)]
     assert [(each.model, each.layer) for each in ranked(rows)] == [("a", "1"), ("b", "0"), ("a", "0"), ("b", "mix")]
+
+
+def test_codes_decide_the_ranks_where_all_rows_have_one() -> None:
+    def coded(layer: str, linear: float, bits: float) -> Layer:
+        code = Code(4, (Portion(0, 100, bits, 0),), bits, 1.0, ())
+        return replace(row("a", layer, linear), code=code)
+
+    rows = [coded("0", 0.9, 100.0), coded("1", 0.89, 50.0), coded("2", 0.95, 200.0)]
+    assert [layer.layer for layer in ranked(rows)] == ["1", "0", "2"]
+    assert [layer.layer for layer in ranked([*rows, row("a", "mix", 0.93)])] == ["2", "mix", "0", "1"]
+    assert rows[0].summary()["mdl"]["portions, as labels known:sent:bits:classes known"] == "0:100:100:0"
 
 
 def test_the_backbone_with_the_best_last_layer_is_advised() -> None:

@@ -1,0 +1,178 @@
+"""What checkpoints of one pre-training know: codes of intents and minimal pairs against words seen, in one command.
+
+    python -m benchmarks.studies.volumes CHECKPOINT... --texts clinc150.json --pairs blimp.json --work DIR --out DIR
+
+Checkpoints are folders of ``backbone pretrain``, which say what they have seen. What is measured of one is kept in
+``--work``: later ones can be added.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from backbones.analysis.pair_files import read_pairs
+from backbones.analysis.ranking import divide
+from backbones.analysis.study import Finding, Subject, Wanted, run_study
+from backbones.analysis.volumes import Curve, learning_curves, read_volume
+from backbones.catalog import load_backbone
+from backbones.core.artifacts import digest_json, write_bytes, write_json, write_text
+from backbones.core.errors import FrostlineError
+from backbones.core.labelled import Labelled
+from backbones.plots import lines
+from benchmarks.catalog import BENCHMARKS
+
+EACH = 16  # texts of each intent
+PAIRS = 20  # minimal pairs of each paradigm
+SEED = 0
+MIX = "mix"
+FIGURES = {
+    "code, last layer": "kbit",
+    "code, best layer": "kbit",
+    "linear probe, best layer": "%",
+    "minimal pairs": "%",
+    "held-out loss": "nats a masked token",
+}
+
+
+def figures_of(found: Finding, facts: dict[str, Any]) -> dict[str, float]:
+    """Return the figures of one checkpoint."""
+    assert found.probed is not None and found.pairs is not None
+    single = [layer for layer in found.probed.layers if layer.layer != MIX]
+    codes = {layer.layer: layer.code.kbit for layer in single if layer.code is not None}
+    assert found.probed.last.code is not None
+    return {
+        "code, last layer": codes[found.probed.last.layer],
+        "code, best layer": min(codes.values()),
+        "linear probe, best layer": 100 * found.probed.best.linear,
+        "minimal pairs": 100 * found.pairs.overall,
+        "held-out loss": float(facts["loss"]),
+    }
+
+
+def measure(folder: Path, known: Labelled, held: Labelled, pairs: Path, work: Path) -> dict[str, Any]:
+    """Return what is known of a checkpoint, measuring it if ``work`` holds nothing of it."""
+    volume = read_volume(str(folder))
+    facts = json.loads((folder / "frostline.json").read_text(encoding="utf-8"))
+    if volume is None or "loss" not in facts:
+        raise FrostlineError(f"{folder} does not say what it has seen; pass checkpoints of backbone pretrain.")
+    kept = work / f"{digest_json([facts['fingerprint'], EACH, PAIRS, SEED])[:16]}.json"
+    if not kept.is_file():
+        wanted = Wanted(known, held, pairs=read_pairs(pairs, PAIRS, SEED), seed=SEED)
+        subject = Subject(str(folder), partial(load_backbone, str(folder)), volume[0])
+        study = run_study([subject], wanted, progress=_tell, say=partial(print, file=sys.stderr, flush=True))
+        found = study.findings[0]
+        assert found.pairs is not None and found.probed is not None
+        write_json(
+            kept,
+            {
+                "seen": volume[0],
+                "parameters": found.probed.parameters,
+                "figures": figures_of(found, facts),
+                "paradigms": found.pairs.accuracy,
+                "layers": [layer.summary() for layer in found.probed.layers],
+            },
+        )
+    loaded: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+    return loaded
+
+
+def page(rows: Sequence[dict[str, Any]], known: int, held: int, pictures: Sequence[str]) -> str:
+    """Return the page."""
+    curves = curves_of(rows)
+    head = "| words seen | " + " | ".join(f"{name}, {unit}" for name, unit in FIGURES.items()) + " |"
+    body = [
+        f"| {row['seen']:,.0f} | " + " | ".join(f"{row['figures'][name]:.2f}" for name in FIGURES) + " |"
+        for row in rows
+    ]
+    uniform = rows[0]["layers"][0]["mdl"]["uniform kbit"]
+    return "\n".join(
+        [
+            "# What checkpoints of one pre-training know",
+            "",
+            "    python -m benchmarks.studies.volumes CHECKPOINT... --texts clinc150.json --pairs blimp.json \\",
+            "        --work DIR --out benchmarks/results",
+            "",
+            f"A BERT of {rows[0]['parameters'] / 1e6:.1f} M parameters, pre-trained from scratch by `backbone",
+            f"pretrain` on English text, at {len(rows)} volumes. Codes: online code of the intents of {known:,}",
+            f"training texts of CLINC150 (150 classes; a code that knows nothing takes {uniform:.2f} kbit), with",
+            f"probes on frozen features; the linear probe is judged on {held} held-out training texts. Minimal",
+            f"pairs: {PAIRS} of each of the {len(rows[0]['paradigms'])} paradigms of BLiMP by pseudo-log-likelihood,",
+            "chance 50 %. One seed.",
+            "",
+            head,
+            "|" + "---:|" * (len(FIGURES) + 1),
+            *body,
+            "",
+            "Logistic fits, y = from + (to - from) / (1 + exp(-slope (ln x - ln middle))):",
+            "",
+            "| figure | monotone | from | to | middle, words | slope | R2 | remarks |",
+            "|---|---|---:|---:|---:|---:|---:|---|",
+            *(_fit_row(curve) for curve in curves),
+            "",
+            *(f"![{name}]({name})" for name in pictures),
+            "",
+        ]
+    )
+
+
+def _fit_row(curve: Curve) -> str:
+    monotone = "yes" if curve.monotone else "no"
+    if curve.fit is None:
+        return f"| {curve.name} | {monotone} | | | | | | no fit: {curve.reason} |"
+    fit = curve.fit
+    return (
+        f"| {curve.name} | {monotone} | {fit.left:.2f} | {fit.right:.2f} | {fit.middle:,.0f} | {fit.slope:.2f} | "
+        f"{fit.r2:.3f} | {'; '.join(fit.notes) or 'none'} |"
+    )
+
+
+def curves_of(rows: Sequence[dict[str, Any]]) -> list[Curve]:
+    """Return the curve of every figure over words seen."""
+    series = {name: [row["figures"][name] for row in rows] for name in FIGURES}
+    return learning_curves([row["seen"] for row in rows], series)
+
+
+def draw(curves: Sequence[Curve], names: Sequence[str], y: str) -> bytes:
+    """Return a picture of some curves with their fits."""
+    chosen = [curve for curve in curves if curve.name in names]
+    fits = {curve.name: curve.fit.line(curve.x[0], curve.x[-1]) for curve in chosen if curve.fit is not None}
+    return lines({curve.name: (curve.x, curve.y) for curve in chosen}, "words seen", y, log_x=True, fits=fits)
+
+
+def _tell(phase: str, done: int, total: int) -> None:
+    if done in (0, total):
+        print(f"{phase}: {done} of {total}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Run the study."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoints", nargs="+", type=Path)
+    parser.add_argument("--texts", required=True, help="file of CLINC150")
+    parser.add_argument("--pairs", required=True, type=Path, help="minimal pairs of BLiMP")
+    parser.add_argument("--work", required=True, type=Path)
+    parser.add_argument("--out", required=True, type=Path)
+    given = parser.parse_args()
+    data = BENCHMARKS.load("split-clinc150").load(data_root=given.texts)
+    train = Labelled(data.train, data.train.labels, data.class_names, "text").few(EACH, SEED)
+    known, held = divide(train, 0.2, SEED)
+    rows = [measure(folder, known, held, given.pairs, given.work) for folder in given.checkpoints]
+    rows.sort(key=lambda row: float(row["seen"]))
+    curves = curves_of(rows)
+    write_bytes(given.out / "volumes-code.png", draw(curves, ["code, last layer", "code, best layer"], "kbit"))
+    write_bytes(given.out / "volumes-pairs.png", draw(curves, ["minimal pairs"], "accuracy, %"))
+    text = page(rows, len(known), len(held), ["volumes-code.png", "volumes-pairs.png"])
+    write_text(given.out / "volumes.md", text)
+    facts = {"rows": rows, "curves": {curve.name: curve.summary() for curve in curves}}
+    write_json(given.out / "volumes.json", facts)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
