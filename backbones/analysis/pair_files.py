@@ -22,7 +22,8 @@ def read_pairs(path: Path, per_paradigm: int | None = None, seed: int = 0) -> Pa
 
     Args:
         path: JSON lines with ``sentence_good``, ``sentence_bad`` and perhaps ``UID`` (the paradigm), as BLiMP
-            publishes them; or one JSON object, paradigm -> list of [good, bad]; or a folder of such files; also ``.gz`` and ``.xz``.
+            publishes them; or one JSON object, paradigm -> list of [good, bad]; or a folder of such files; ``.gz`` and
+            ``.xz`` are unpacked.
         per_paradigm: pairs of each paradigm, drawn by ``seed``; None for all.
         seed: of the draw.
 

@@ -21,6 +21,7 @@ from backbones.core.errors import FrostlineError
 from backbones.core.labelled import Labelled
 from backbones.core.samples import Progress, silent
 from backbones.encoder import autocast, by_group, usual_chunk
+from backbones.stored import Rows
 from backbones.training.loop import Say, mute
 
 MIX = "mix"  # the learned mean over blocks
@@ -133,16 +134,16 @@ def divide(data: Labelled, share: float = 0.2, seed: int = 0) -> tuple[Labelled,
 
 def estimate(backbone: Backbone, known: Labelled, held: Labelled, *, mdl: bool = True) -> float:
     """Return about how many seconds ``probe_model`` will take, from one pass of usual length and one product."""
-    size, raw = usual_chunk(backbone), known.samples
-    groups = by_group(backbone.preprocessing.groups([raw[row] for row in range(min(len(raw), 512))]))
+    size, some = usual_chunk(backbone), Rows(known.samples, range(min(len(known), 512)))
+    groups = by_group(backbone.preprocessing.groups(some))
     typical = groups[len(groups) // 2][1][:1]
     with listening(backbone) as (pooled, _), torch.inference_mode(), autocast(backbone.device, "fp32"):
-        _, batch = next(batches(backbone, [raw[row] for row in typical], size, silent, ""))
-        pooled(batch)
+        _, batch = next(batches(backbone, [some[row] for row in typical], size, silent, ""))
+        pooled(batch).cpu()
         began = time.perf_counter()
-        pooled(batch)
+        pooled(batch).cpu()  # on an accelerator too, the result is waited for
         passes = (time.perf_counter() - began) * (len(known) + len(held)) / size
-    rows, heads = torch.randn(min(len(known), 2000), backbone.width), torch.randn(backbone.width, len(known.classes))
+    rows, heads = torch.ones(min(len(known), 2000), backbone.width), torch.ones(backbone.width, len(known.classes))
     rows @ heads
     began = time.perf_counter()
     rows @ heads

@@ -12,6 +12,8 @@ from backbones.commands.shared import BenchmarkOption, DataRootOption, OutOption
 
 if TYPE_CHECKING:
     from backbones.analysis.study import Study, Subject
+    from backbones.base import Backbone
+    from backbones.catalog import LoadOptions
     from backbones.cli_view import Screen
     from backbones.core.labelled import Labelled
     from backbones.training.loop import Recipe
@@ -73,6 +75,7 @@ def probe(
             edges=read_edges(spans) if spans is not None else None,
             pairs=read_pairs(pairs, pairs_each, seed) if pairs is not None else None,
             cloze=read_cloze(cloze) if cloze is not None else None,
+            unit=_unit(subjects, shown),
             seed=seed,
         )
         study = run_study(subjects, wanted, progress=shown.progress, say=shown.say)
@@ -128,7 +131,7 @@ def _subjects(models: Sequence[str], files: Mapping[str, Path], size: int | None
 
     from backbones.analysis.study import Subject
     from backbones.analysis.volumes import parse_volumes, read_volume
-    from backbones.catalog import LoadOptions, load_backbone
+    from backbones.catalog import LoadOptions
     from backbones.core.errors import FrostlineError
 
     twice = sorted({name for name in models if list(models).count(name) > 1})
@@ -142,8 +145,26 @@ def _subjects(models: Sequence[str], files: Mapping[str, Path], size: int | None
     made = []
     for name, volume in zip(models, seen, strict=True):
         options = LoadOptions(weights=files.get(name), image_size=size)
-        made.append(Subject(name, partial(load_backbone, name, options), volume))
+        made.append(Subject(name, partial(_load, name, options), volume))
     return made
+
+
+def _load(name: str, options: LoadOptions) -> Backbone:
+    from backbones.catalog import load_backbone
+    from backbones.core.launch import pick_device
+
+    return load_backbone(name, options).to(pick_device("auto"))
+
+
+def _unit(subjects: Sequence[Subject], shown: Screen) -> str:
+    """Return what volumes count; says so where some backbones have one and others do not."""
+    from backbones.analysis.volumes import read_volume
+
+    silent = [subject.name for subject in subjects if subject.volume is None]
+    if silent and len(silent) < len(subjects):
+        shown.say(f"no learning curves: {silent[0]} does not say what it has seen in pre-training; pass --volumes")
+    units = {found[1] for found in (read_volume(subject.name) for subject in subjects) if found is not None}
+    return units.pop() if len(units) == 1 else "words"
 
 
 def _recipe(parts: set[str], steps: int | None, lr: float, seed: int) -> Recipe | None:

@@ -1,6 +1,8 @@
 """Files of minimal pairs, volumes of checkpoints, learning curves."""
 
+import gzip
 import json
+import lzma
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,10 @@ def test_pairs_are_read_in_every_layout(tmp_path: Path) -> None:
     whole = tmp_path / "whole.json"
     whole.write_text(json.dumps({"a": [[GOOD, BAD], [BAD, GOOD]]}))
     assert read_pairs(whole) == {"a": [(GOOD, BAD), (BAD, GOOD)]}
+    (tmp_path / "packed").mkdir()
+    for name, pack in (("a.json.xz", lzma.compress), ("b.json.gz", gzip.compress)):
+        (tmp_path / "packed" / name).write_bytes(pack(whole.read_bytes()))
+    assert read_pairs(tmp_path / "packed") == {"a": [(GOOD, BAD), (BAD, GOOD)] * 2}
     assert set(read_pairs(tmp_path)) == {"agreement", "other", "single", "a"}
 
 
@@ -61,6 +67,9 @@ def test_files_and_counts_of_pairs_are_checked(tmp_path: Path) -> None:
         read_pairs(tmp_path / "nowhere.json")
     path = tmp_path / "pairs.json"
     path.write_text(json.dumps({"a": [[GOOD, BAD]]}))
+    (tmp_path / "broken.xz").write_bytes(b"no archive")
+    with pytest.raises(FrostlineError, match=r"broken\.xz cannot be read"):
+        read_pairs(tmp_path / "broken.xz")
     with pytest.raises(FrostlineError, match="0 pairs of each paradigm"):
         read_pairs(path, 0)
 
