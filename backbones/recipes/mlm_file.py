@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
 
 from backbones.catalog import load_backbone
 from backbones.core.artifacts import digest_tensors, save_tensors, write_json
-from backbones.core.graft import DOWN, HEAD, MASK, SET, UP, base_digest
-from backbones.lm import load_language_model
+from backbones.core.graft import DOWN, HEAD, MASK, SET, UP, base_digest, put_on
+from backbones.lm import LanguageModel, load_language_model
 from backbones.pat.lora import LoraDelta
 from backbones.pat.owned import OwnedDelta
 from backbones.pat.stack import StackDelta
@@ -57,6 +58,14 @@ def write_graft(learner: Learner, folder: Path, notes: Mapping[str, str], stem: 
         },
     )
     return facts
+
+
+def language_model_of(learner: Learner, name: str) -> LanguageModel:
+    """Return what a learner is at the moment, as it would be once shipped, for measurements."""
+    base = load_language_model("minilm", "masked", device="cpu", allow_missing_head=True)
+    with TemporaryDirectory() as folder:
+        put_on(write_graft(learner, Path(folder), {}), name, base.module)
+    return LanguageModel(name, "masked", base.module, base.tokenizer, base.window)
 
 
 def export(out: Path) -> Saved:

@@ -45,7 +45,7 @@ class LanguageScorer(Settings):
     """Settings of a scorer that asks a language model (see the subclasses).
 
     Args:
-        lm: a folder, a Hugging Face name, or ``minilm``.
+        lm: a folder, a Hugging Face name, or ``minilm-mlm``, a small masked language model that ships with us.
         mode: what of the text is scored (see the subclasses).
         suffix: tokens after the label that ``label+suffix`` scores with it.
         template: a name of zeroshot.scorers.prompts.PREFIXES, a prefix prompt of one's own, or a whole frame.
