@@ -43,7 +43,7 @@ class Options:
         list[str] | None,
         option("NAME, NAME*WEIGHT or NAME,key=value; repeat it for an ensemble (default: embedding)", MODEL),
     ] = None
-    lm: Annotated[str | None, option("model: minilm, minilm-mlm (masked), a Hugging Face name or a folder", MODEL)] = None
+    lm: Annotated[str | None, option("model: minilm, minilm-mlm, a Hugging Face name or a folder", MODEL)] = None
     mode: Annotated[str | None, option("paper, label or label+suffix", MODEL)] = None
     template: Annotated[str | None, option("name of a prompt, or one of your own", MODEL)] = None
     calibrate: Annotated[str, option("none, pmi or corpus", MODEL)] = "none"

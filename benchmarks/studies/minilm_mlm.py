@@ -39,7 +39,7 @@ COMMAND = (
     "python -m benchmarks.studies.minilm_mlm --corpus english_corpus.txt.xz --blimp blimp.json.xz --eae DIR --out DIR"
 )
 PARTS = {"start": ("corpus", "blimp"), "language": ("corpus", "blimp"), "arguments": ("eae",)}
-HELD = 300  # held-out sequences
+HELD = 120  # held-out sequences
 PAIRS = 30  # of each paradigm
 
 

@@ -29,7 +29,7 @@ TEMPLATES = (
     "{passage} In the event {type}, {span} is the {role}.",
 )
 WEIGHTS = (0.1, 0.2, 0.3, 0.4, 0.5)
-TUNED_ON = 300  # sentences of GENEVA val
+TUNED_ON = 150  # sentences of GENEVA val
 JUDGED = ("wikievents", "wikievents-types", "wikievents-raw", "crudeoil", "crudeoil-types")
 FIRST = ("wikievents", "crudeoil")  # what decides about the default
 
