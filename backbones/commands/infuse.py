@@ -102,6 +102,8 @@ def train(
         )
         save_delta(done.delta, out / "delta", base, seed)
         answers = ask(backbone, done, settings, progress=shown.progress) if done.split.held_out else []
+        if not answers:
+            shown.say("no head was held out, so that nothing is asked: hold out a greater share, or acquire more pairs")
         _show(shown, out, *infused_page(done, answers, settings, base))
         shown.say(f"written to {out / 'delta'}; a small student: backbone infuse distill {out} --corpus FILE --out DIR")
 

@@ -42,7 +42,7 @@ from backbones.training.corpus import read_documents
 from backbones.training.loop import Recipe
 from backbones.training.saving import save_backbone
 from backbones.training.tasks import fit_linear
-from continual.figures_table import markdown
+from benchmarks.studies.infuse_page import written
 
 MODELS = ("teacher", "teacher, infused", "student", "student, infused")
 
@@ -88,7 +88,7 @@ def tasks(folder: Path) -> list[Few]:
     trec, snips, clinc, mrpc = read("trec_qc"), read("snips"), read("clinc150"), read("mrpc")
     coarse = [[(text, label.partition(":")[0]) for text, label in trec[part]] for part in ("train", "test")]
     return [
-        few("TREC, 6 kinds", *coarse, 20, 400),
+        few("TREC, 6 kinds", coarse[0], coarse[1], 20, 400),
         few(
             "TREC, fine kinds",
             trec["train"],
@@ -168,7 +168,7 @@ class Study:
         pairs = [pair for pair in read_pairs(self.out / "pairs.jsonl") if pair.relation not in self.args.without]
         before = backbone.fingerprint()
         done = infuse(backbone, pairs, self.style, checkpoint=self.out / "infusing.safetensors", say=print)
-        answers = ask(backbone, done, self.style, most=self.args.asked)
+        answers = ask(backbone, done, self.style)
         save_delta(done.delta, self.out / "infused", seed=self.args.seed)
         return {
             "trained": len(done.split.train),
@@ -226,7 +226,7 @@ class Study:
             facts[model] = self.stage(f"scores-{model.replace(', ', '-')}", lambda: self.scored(model))  # noqa: B023
         gains = self.gains()
         write_json(self.out / "infuse.json", {"facts": facts, "gains": gains})
-        write_text(self.out / "infuse.md", page(self.args, facts, gains))
+        write_text(self.out / "infuse.md", written(self.args, facts, gains, MODELS))
         print((self.out / "infuse.md").read_text(), flush=True)
 
     def gains(self) -> dict[str, dict[str, tuple[float, float, float]]]:
@@ -240,13 +240,6 @@ class Study:
         return found
 
 
-def page(args: argparse.Namespace, facts: dict[str, Any], gains: dict[str, Any]) -> str:
-    """Return the page as Markdown."""
-    from benchmarks.studies.infuse_page import written
-
-    return written(args, facts, gains, MODELS, markdown)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the study and write infuse.md and infuse.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -257,7 +250,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=float, default=2)
     parser.add_argument("--window", type=int, default=24, help="most tokens of an example")
     parser.add_argument("--lr", type=float, default=2e-3)
-    parser.add_argument("--asked", type=int, default=1000, help="training pairs for the classifiers of the questions")
     parser.add_argument("--sentences", type=int, default=1200, help="to distil on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)

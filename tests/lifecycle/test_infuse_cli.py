@@ -45,7 +45,7 @@ def made(place):
     said = [
         backbone("infuse", "acquire", place / "corpus.txt", "--patterns", place / "own.toml", "--out", place / "pairs")
     ]
-    words = ("--bottleneck", 4, "--epochs", 2, "--batch", 8, "--window", 12, "--held-out", 0.2)
+    words = ("--bottleneck", 4, "--epochs", 2, "--batch", 8, "--window", 12, "--held-out", 0.4)
     said.append(backbone("infuse", "train", place / "base", "--pairs", place / "pairs", "--out", place / "run", *words))
     words = ("--corpus", place / "corpus.txt", "--batch", 8, "--layers", 3, "--sentences", 30)
     said.append(backbone("infuse", "distill", place / "run", "--out", place / "small", *words))

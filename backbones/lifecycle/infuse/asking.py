@@ -22,7 +22,7 @@ from backbones.lifecycle.infuse.training import Infused, mention_features
 from backbones.training.tasks import fit_linear
 
 CHUNK = 32  # examples a forward pass
-L2 = 30.0  # penalty of the classifier for the sum over its examples, chosen on training pairs alone
+L2 = 30.0  # penalty of the classifiers for the sum over their examples, the same for both
 
 
 QUESTIONS = {
@@ -78,7 +78,7 @@ class _Seen:
 
 
 def ask(
-    backbone: Backbone, infused: Infused, settings: KaidStyle, *, most: int = 3000, progress: Progress = silent
+    backbone: Backbone, infused: Infused, settings: KaidStyle, *, most: int | None = None, progress: Progress = silent
 ) -> list[Answers]:
     """Ask for the relations of held-out heads.
 
@@ -86,7 +86,8 @@ def ask(
         backbone: with the side network on it.
         infused: what ``infuse`` gave.
         settings: of the infusion.
-        most: training pairs to fit the classifiers on; drawn by the seed.
+        most: training pairs to fit the classifiers on, drawn by the seed; None for all, as a fair comparison needs: the
+            side network has learned from all.
         progress: told of the examples.
 
     Returns:
