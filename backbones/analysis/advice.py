@@ -40,11 +40,16 @@ def advise(models: Sequence[Probed], held: int) -> Advice:
 
 
 def _usable(model: Probed, held: int) -> Layer:
-    """Return the last layer, or the mean over blocks where it is better by more than a standard error."""
-    last, mix = model.last, model.mix
-    if mix is not None and mix.linear - last.linear > standard_error(last.linear, held):
-        return mix
-    return last
+    """Return what a run should take: the last layer, or the mean over blocks where that helps."""
+    mix = model.mix
+    return mix if mix is not None and _better(mix, model.last, held) else model.last
+
+
+def _better(mix: Layer, last: Layer, held: int) -> bool:
+    """Return whether the mean is better by more than a standard error, and codes the labels no worse."""
+    if mix.linear - last.linear <= standard_error(last.linear, held):
+        return False
+    return mix.code is None or last.code is None or mix.code.bits <= last.code.bits
 
 
 def _called(layer: Layer) -> str:
@@ -64,9 +69,9 @@ def _mixing(model: Probed, held: int) -> list[str]:
         return [] if _usable(model, held) is last else [f"the last layer alone reaches {_points(last.linear, held)}"]
     where = "the embeddings are" if not best.layer.isdigit() else f"layer {best.layer} of 0-{model.depth - 1} is"
     said = f"{where} better than the last layer: {100 * best.linear:.1f} against {100 * last.linear:.1f} %"
-    if mix is not None and mix.linear - last.linear > error:
+    if mix is not None and _better(mix, last, held):
         return [f"{said}; --pat mix learns a mean over the blocks, which a probe puts at {100 * mix.linear:.1f} %"]
-    return [f"{said}, but a mean over the blocks does not keep that, so --pat mix would not help"]
+    return [f"{said}, but a mean over the blocks is not better on all counts, so --pat mix is not advised"]
 
 
 def _rivals(models: Sequence[Probed], best: Layer, chosen: Probed, held: int) -> list[str]:

@@ -82,7 +82,7 @@ def _layer_parts(study: Study) -> list[Part]:
     means = {
         f"{model.model}, NCM": _by_layer(model.layers, lambda layer: 100 * (layer.means or 0.0)) for model in models
     }
-    axis = "block (0: the embeddings)"
+    axis = "layer (-1: the embeddings)"
     said = "Accuracy on held-out training data, by layer: linear probe and nearest class means."
     found: list[Part] = [
         ranking_table(study),
@@ -108,7 +108,7 @@ def _shares(mix: Layer) -> list[str]:
 
 def _by_layer(layers: Sequence[Layer], value: Any) -> tuple[list[float], list[float]]:
     single = [layer for layer in layers if layer.layer != MIX]
-    places = [0.0 if layer.layer == EMBEDDINGS else float(layer.layer) + 1 for layer in single]
+    places = [-1.0 if layer.layer == EMBEDDINGS else float(layer.layer) for layer in single]
     return places, [value(layer) for layer in single]
 
 
@@ -151,7 +151,7 @@ def _span_parts(findings: Sequence[Finding]) -> list[Part]:
         for finding in findings
         if finding.edges
     }
-    picture = lines(series, "block (0: the embeddings)", "accuracy of spans, %")
+    picture = lines(series, "layer (-1: the embeddings)", "accuracy of spans, %")
     header = ("backbone", "layer", "linear probe, %", "code, kbit", "compression")
     return [Table(header, rows, "Classes of spans"), Picture("spans.png", picture, "Classes of spans, by layer.")]
 

@@ -80,8 +80,10 @@ def probe(
         )
         study = run_study(subjects, wanted, progress=shown.progress, say=shown.say)
         facts = {"parts": sorted(parts), "seed": seed, **data, **facts_of(study)}
-        many = f"{len(models)} backbone{'s' * (len(models) > 1)} probed"
-        page = write_page(out, "What backbones know", f"{many}; trained were only probes.", parts_of(study), facts)
+        lead = (
+            f"{len(models)} backbone{'s' * (len(models) > 1)}, frozen; nothing was trained but probes on what they say."
+        )
+        page = write_page(out, "What backbones know", lead, parts_of(study), facts)
         _show(study, shown, _words(study, data.get("data"), data_root, files, image_size))
         shown.say(f"written to {page}")
 

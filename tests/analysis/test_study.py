@@ -111,7 +111,11 @@ def test_a_mean_over_blocks_is_advised_where_it_helps() -> None:
     assert advice.options == ("--pat", "mix")
     assert "layer 1 of 0-2 is better than the last layer: 90.0 against 60.0 %; --pat mix learns" in advice.reasons[1]
     alone = advise([model("a", b0=0.5, b1=0.9, b2=0.6, mix=0.61)], 400)
-    assert alone.options == () and "--pat mix would not help" in alone.reasons[1]
+    assert alone.options == () and "--pat mix is not advised" in alone.reasons[1]
+    best = model("a", b0=0.5, b1=0.9, b2=0.6, mix=0.88)
+    bits = {"2": 50.0, "mix": 60.0}  # few rows are coded better by the last layer
+    coded = [replace(each, code=Code(4, (), bits.get(each.layer, 70.0), 1.0, ())) for each in best.layers]
+    assert advise([replace(best, layers=tuple(coded))], 400).options == ()
     within = advise([model("a", b0=0.5, b1=0.61, b2=0.6, mix=0.61)], 400)
     assert within.options == () and len(within.reasons) == 1
 
