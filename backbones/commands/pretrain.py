@@ -71,7 +71,10 @@ def text(
     checkpoint_at: Annotated[str, typer.Option(help="or: at these numbers of words seen, as 50000,150000")] = "",
     resume: ResumeOption = False,
 ) -> None:
-    """Pre-train BERT on text: hidden words and next sentences, from nothing or going on (--from)."""
+    """Pre-train BERT on text: hidden words and next sentences, from nothing or going on (--from).
+
+    On several devices: torchrun --nproc_per_node N -m backbones.cli pretrain text ..., with --micro at most --batch / N.
+    """
     from backbones.commands.shared import screen
     from backbones.lifecycle.pretrain.text import TextPlan, pretrain_text
 
