@@ -73,7 +73,7 @@ def text(
 ) -> None:
     """Pre-train BERT on text: hidden words and next sentences, from nothing or going on (--from).
 
-    On several devices: torchrun --nproc_per_node N -m backbones.cli pretrain text ..., with --micro at most --batch / N.
+    On several devices: torchrun --nproc_per_node N -m backbones.cli pretrain text ..., --micro at most --batch / N.
     """
     from backbones.commands.shared import screen
     from backbones.lifecycle.pretrain.text import TextPlan, pretrain_text
