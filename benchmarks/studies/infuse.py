@@ -182,8 +182,9 @@ class Study:
                     "question": each.question,
                     "n": len(each.wanted),
                     "learned_from": each.learned_from,
-                    **{name: each.accuracy(name) for name in ("commonest", "frozen", "infused", "own")},
+                    **{name: each.accuracy(name) for name in ("commonest", "frozen", "blocks", "infused", "own")},
                     "gain": each.gain(),
+                    "gain_over_blocks": each.gain("blocks"),
                 }
                 for each in answers
             ],

@@ -54,17 +54,20 @@ network has {infused["parameters"]:,} parameters; fingerprint of MiniLM before a
 def _learned(facts: dict[str, Any]) -> str:
     rows = []
     for each in facts["infused"]["answers"]:
-        shares = [f"{100 * each[name]:.1f}" for name in ("commonest", "frozen", "infused", "own")]
-        rows.append((each["question"], f"{each['n']:,}", f"{each['learned_from']:,}", *shares, _gain(each["gain"])))
-    header = ("question", "asked", "fitted on", "commonest", "frozen", "infused", "own classifier", "gain")
+        shares = [f"{100 * each[name]:.1f}" for name in ("commonest", "frozen", "blocks", "infused", "own")]
+        gains = _gain(each["gain"]), _gain(each["gain_over_blocks"])
+        rows.append((each["question"], f"{each['n']:,}", f"{each['learned_from']:,}", *shares, *gains))
+    counted = ("question", "asked", "fitted on")
+    header = (*counted, "commonest", "frozen", "all blocks", "infused", "own", "over frozen", "over all blocks")
     return f"""## Was anything learned: held-out heads
 
 Right answers in percent. *which*: in which of the relations two mentions stand, the cue between them hidden.
-*whether*: whether they stand in one, or the tail was exchanged for another pair's of the same relation. *frozen* and
-*infused*: the same linear classifier on the states of the two mentions, without and with the side network; *own*: the
-classifier trained with the side network. All three learned from the same pairs; the side network reads every block, the
-classifier of frozen states the last one alone. Gain: infused less frozen, with the 95 % interval of a paired bootstrap
-over examples. No held-out head is a head or a tail of a training pair, and no sentence is on both sides.
+*whether*: whether they stand in one, or the tail was exchanged for another pair's of the same relation. *frozen*, *all
+blocks* and *infused*: the same linear classifier, fitted on the states of the two mentions that leave the frozen model,
+on the mean of those of all its blocks (which the side network reads too), and on those with the side network; *own*:
+the classifier trained with the side network. All learned from the same pairs. Gains of *infused*, with the 95 %
+interval of a paired bootstrap over examples. No held-out head is a head or a tail of a training pair, and no sentence
+is on both sides.
 
 {markdown(header, rows)}"""
 
@@ -89,7 +92,9 @@ alone, alike in all else. Gain: infused less plain, with the 95 % bootstrap inte
 
 def _read(facts: dict[str, Any], gains: Gains) -> str:
     """Say what the intervals say, and no more."""
-    learned = [_verdict(each["question"], each["gain"]) for each in facts["infused"]["answers"]]
+    kinds = (("frozen states", "gain"), ("the mean of all blocks", "gain_over_blocks"))
+    answers = facts["infused"]["answers"]
+    learned = [_verdict(f"{each['question']}, against {name}", each[key]) for each in answers for name, key in kinds]
     helped = [_verdict(f"{base} on {name}", gain) for base, own in gains.items() for name, gain in own.items()]
     clear = [text for text in helped if "not told" not in text]
     told = "; ".join(clear) if clear else "none"

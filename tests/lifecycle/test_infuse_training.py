@@ -63,7 +63,7 @@ def test_a_new_side_network_changes_no_bit(make, layers):
     delta = Side(layers=layers).grow(backbone, 3)
     assert torch.equal(Encoder(backbone, delta, precision="fp32").features(raw), before)
     with tapped(backbone) as states:
-        frozen, left = states(backbone.preprocessing(raw))
+        frozen, _, left = states(backbone.preprocessing(raw))
     assert torch.equal(frozen, left)
 
 
@@ -74,13 +74,15 @@ def test_the_side_network_is_what_it_says():
     with torch.no_grad():
         delta.up.weight.normal_(generator=torch_generator(0, "up"))
         with tapped(backbone) as run:
-            frozen, upper = run(batch)
+            frozen, blocks, upper = run(batch)
         plain = tiny_bert().module(input_ids=batch[:, 0], attention_mask=batch[:, 1], output_hidden_states=True)
         lower, real = plain.hidden_states[1], batch[:, 1].bool()
         norm, gelu = torch.nn.functional.layer_norm, torch.nn.functional.gelu
         state = gelu(delta.downs[0](norm(lower, (24,))))
         state = state + gelu(delta.downs[1](norm(frozen, (24,))) + delta.across[0](state))
         torch.testing.assert_close(upper[real], (frozen + delta.up(state))[real], atol=1e-4, rtol=1e-4)
+        mean = torch.stack(plain.hidden_states[1:]).mean(dim=0)
+        torch.testing.assert_close(blocks[real], mean[real], atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(frozen[real], plain.last_hidden_state[real], atol=1e-4, rtol=1e-4)
 
 

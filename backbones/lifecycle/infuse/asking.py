@@ -1,4 +1,4 @@
-"""Was anything learned: relations of held-out heads, told by one classifier from frozen and from infused states."""
+"""Was anything learned: relations of held-out heads, told by one classifier from frozen and infused states."""
 
 from __future__ import annotations
 
@@ -38,29 +38,31 @@ class Answers:
     Attributes:
         question: see ``QUESTIONS``.
         wanted: int64.
-        frozen: of a linear classifier on the states of the frozen backbone.
+        frozen: of a linear classifier on the states that leave the frozen backbone.
+        blocks: of the same classifier, fitted anew on the mean of the states of all frozen blocks.
         infused: of the same classifier, fitted anew on the states with the side network.
         own: of the classifier that was trained together with the side network.
-        learned_from: examples that the two were fitted on.
+        learned_from: examples that the first three were fitted on.
     """
 
     question: str
     wanted: NDArray[np.int64]
     frozen: NDArray[np.int64]
+    blocks: NDArray[np.int64]
     infused: NDArray[np.int64]
     own: NDArray[np.int64]
     learned_from: int
 
     def accuracy(self, name: str) -> float:
-        """Return the share of right answers, in [0, 1], of ``frozen``, ``infused``, ``own`` or of the commonest."""
+        """Return the share of right answers, in [0, 1], of one of the classifiers or of the commonest answer."""
         if name == "commonest":
             return float(np.bincount(self.wanted).max() / len(self.wanted))
         found: NDArray[np.int64] = getattr(self, name)
         return float((found == self.wanted).mean())
 
-    def gain(self, draws: int = 2000, seed: int = 0) -> tuple[float, float, float]:
-        """Return accuracy infused less accuracy frozen, and the 95 % interval of a paired bootstrap over examples."""
-        each = (self.infused == self.wanted).astype(float) - (self.frozen == self.wanted)
+    def gain(self, over: str = "frozen", draws: int = 2000, seed: int = 0) -> tuple[float, float, float]:
+        """Return accuracy infused less that of another one, and the 95 % interval of a paired bootstrap of examples."""
+        each = (self.infused == self.wanted).astype(float) - (getattr(self, over) == self.wanted)
         generator = torch_generator(seed, "bootstrap")
         rows = torch.randint(len(each), (draws, len(each)), generator=generator)
         means = torch.from_numpy(each)[rows].mean(dim=1)
@@ -70,11 +72,14 @@ class Answers:
 
 @dataclass(frozen=True)
 class _Seen:
-    """Features of mentions, float32, and relations by number, int64, of n examples."""
+    """Features of mentions (frozen, of all blocks, infused), float32, and relations by number, int64, of n examples."""
 
-    frozen: Tensor
-    left: Tensor
+    features: tuple[Tensor, Tensor, Tensor]
     labels: Tensor
+
+    def only(self, rows: Tensor) -> _Seen:
+        frozen, blocks, left = self.features
+        return _Seen((frozen[rows], blocks[rows], left[rows]), self.labels[rows])
 
 
 def ask(
@@ -108,34 +113,28 @@ def ask(
         hide = settings.cue == "hide"
         examples = Examples(backbone, part, infused.labels, known=known, hide=hide, window=settings.window)
         parts.append(_seen(backbone, examples, settings, partial(progress, phase)))
-    learned, asked = parts
-    own = infused.head.cpu()(asked.left)
-    which = _only(learned), _only(asked)
-    found = [_answers("which", *which, own[asked.labels > 0, 1:].argmax(dim=1))]
-    related = [_Seen(part.frozen, part.left, (part.labels > 0).long()) for part in parts]
+    asked = parts[1]
+    own = infused.head.cpu()(asked.features[-1])
+    which = [_Seen(part.features, part.labels - 1).only(part.labels > 0) for part in parts]  # none is left out
+    found = [_answers("which", which[0], which[1], own[asked.labels > 0, 1:].argmax(dim=1))]
+    related = [_Seen(part.features, (part.labels > 0).long()) for part in parts]
     if all(0 < part.labels.sum() < len(part.labels) for part in related):
         found.append(_answers("whether", related[0], related[1], (own.argmax(dim=1) > 0).long()))
     return found
 
 
-def _only(seen: _Seen) -> _Seen:
-    """Leave out what stands in no relation; relations are then counted from 0."""
-    rows = seen.labels > 0
-    return _Seen(seen.frozen[rows], seen.left[rows], seen.labels[rows] - 1)
-
-
 def _answers(question: str, learned: _Seen, asked: _Seen, own: Tensor) -> Answers:
     labels, classes = learned.labels.numpy(), int(max(learned.labels.max(), asked.labels.max())) + 1
-    frozen = fit_linear(learned.frozen, labels, classes, l2=L2)(asked.frozen).argmax(dim=1).numpy()
-    infused = fit_linear(learned.left, labels, classes, l2=L2)(asked.left).argmax(dim=1).numpy()
-    return Answers(question, asked.labels.numpy(), frozen, infused, own.numpy(), len(labels))
+    said = []
+    for features, questions in zip(learned.features, asked.features, strict=True):
+        said.append(fit_linear(features, labels, classes, l2=L2)(questions).argmax(dim=1).numpy())
+    return Answers(question, asked.labels.numpy(), *said, own.numpy(), len(labels))
 
 
 def _seen(backbone: Backbone, examples: Examples, settings: KaidStyle, progress: Callable[[int, int], None]) -> _Seen:
     """Return what is seen of every example and, where the training had negatives, of one with a shuffled tail."""
     generator = torch_generator(settings.recipe.seed, "asking")
-    frozen: list[Tensor] = []
-    left: list[Tensor] = []
+    features: tuple[list[Tensor], ...] = ([], [], [])
     labels: list[Tensor] = []
     with tapped(backbone) as states, torch.no_grad():
         for start in range(0, len(examples), CHUNK):
@@ -143,8 +142,9 @@ def _seen(backbone: Backbone, examples: Examples, settings: KaidStyle, progress:
             for negatives in (0.0, 1.0) if settings.negatives else (0.0,):
                 for batch in examples.batches(rows, generator, negatives):
                     keep = batch.labels == 0 if negatives else batch.labels > 0
-                    for place, each in zip((frozen, left), states(batch.tokens.to(backbone.device)), strict=True):
+                    for place, each in zip(features, states(batch.tokens.to(backbone.device)), strict=True):
                         place.append(mention_features(each, batch).cpu()[keep])
                     labels.append(batch.labels[keep])
             progress(rows[-1] + 1, len(examples))
-    return _Seen(torch.cat(frozen), torch.cat(left), torch.cat(labels))
+    frozen, blocks, left = map(torch.cat, features)
+    return _Seen((frozen, blocks, left), torch.cat(labels))

@@ -50,7 +50,7 @@ def infused_page(found: Infused, answers: Sequence[Answers], settings: KaidStyle
     parts: list[Part] = []
     if answers:
         rows = [_answered(each) for each in answers]
-        header = ("question", "asked", "commonest", "frozen", "infused", "gain, 95 % interval", "own classifier")
+        header = ("question", "asked", "commonest", "frozen", "all blocks", "infused", "gain, 95 % interval", "own")
         parts.append(Table(header, rows, "Held-out heads: right answers in percent"))
         parts.append(Prose(_explained(answers)))
     names = [name for name in ("relation", "preserve") if any(name in entry for entry in found.course.history)]
@@ -70,7 +70,7 @@ def infused_page(found: Infused, answers: Sequence[Answers], settings: KaidStyle
                 "question": each.question,
                 "asked": len(each.wanted),
                 "gain": each.gain(),
-                **{name: each.accuracy(name) for name in ("commonest", "frozen", "infused", "own")},
+                **{name: each.accuracy(name) for name in ("commonest", "frozen", "blocks", "infused", "own")},
             }
             for each in answers
         ],
@@ -101,7 +101,7 @@ def student_page(done: Distilled, saved: Saved, base: str, sentences: int) -> Pa
 
 def _answered(each: Answers) -> tuple[str, ...]:
     gain, low, high = (100 * value for value in each.gain())
-    shares = [f"{100 * each.accuracy(name):.1f}" for name in ("commonest", "frozen", "infused")]
+    shares = [f"{100 * each.accuracy(name):.1f}" for name in ("commonest", "frozen", "blocks", "infused")]
     own = f"{100 * each.accuracy('own'):.1f}"
     return (each.question, f"{len(each.wanted):,}", *shares, f"{gain:+.1f} ({low:+.1f} to {high:+.1f})", own)
 
@@ -109,6 +109,7 @@ def _answered(each: Answers) -> tuple[str, ...]:
 def _explained(answers: Sequence[Answers]) -> str:
     said = "; ".join(f"{each.question}: {QUESTIONS[each.question]}" for each in answers)
     return (
-        f"{said}. Frozen and infused are told by the same linear classifier, fitted on the states of the mentions "
-        "without and with the side network; the own classifier was trained together with it."
+        f"{said}. Frozen, all blocks and infused: the same linear classifier, fitted on the states of the mentions "
+        "that leave the frozen model, on the mean of those of all its blocks, and on those with the side network. "
+        "Gain: infused less frozen. Own: the classifier that was trained with the side network."
     )

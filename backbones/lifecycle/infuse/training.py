@@ -86,7 +86,7 @@ def infuse(
             def loss(rows: list[int], generator: torch.Generator) -> dict[str, Tensor]:
                 sums: dict[str, Tensor] = {}
                 for batch in examples.batches(rows, generator, settings.negatives):
-                    frozen, left = states(batch.tokens.to(backbone.device))
+                    frozen, _, left = states(batch.tokens.to(backbone.device))
                     logits, share = head(mention_features(left, batch)), len(batch.labels) / len(rows)
                     found = {"relation": cross_entropy(logits, batch.labels.to(logits.device))}
                     if settings.preserve:
