@@ -36,6 +36,7 @@ from backbones.lifecycle.offsite.split import split
 from backbones.lifecycle.offsite.tune import adapter_of, tune
 from backbones.lifecycle.offsite.unlabelled import read_unlabelled
 from backbones.lifecycle.offsite.ways import PLUGGED, Way, four_ways, interval, recovered
+from backbones.pat.layers import pick_layers
 from backbones.training.loop import Recipe
 from backbones.training.tasks import finetune
 from benchmarks.studies.offsite_page import page
@@ -71,7 +72,7 @@ class Part:
     unlabelled: int
     few: int
     held: int
-    test: int | None
+    test: int
     pat: str = "lora"
     settings: dict[str, Any] = field(default_factory=lambda: {"roles": "qkv,proj,fc1,fc2"})
     image_size: int | None = None
@@ -81,21 +82,21 @@ PARTS = (
     Part(
         name="MiniLM on CLINC150",
         model="minilm",
-        candidates=(Candidate(1, 2, 1, True), Candidate(1, 2, 1, False)),
+        candidates=(Candidate(1, 2, 1, True),),
         layers="4-5",
-        recipe=Recipe(epochs=4, batch=32, lr=2e-3),
+        recipe=Recipe(epochs=3, batch=32, lr=2e-3),
         head_rate=10.0,
         full_rate=0.05,
         distilling=Distilling(epochs=3, lr=1e-3),
-        unlabelled=3000,
+        unlabelled=2000,
         few=10,
         held=3,
-        test=None,
+        test=20,
     ),
     Part(
         name="ViT-Ti on CIFAR-100",
         model="timm:vit_tiny_patch16_224",
-        candidates=(Candidate(2, 3, 4, True), Candidate(2, 3, 4, False)),
+        candidates=(Candidate(2, 3, 4, True),),
         layers="9-11",
         recipe=Recipe(epochs=4, batch=32, lr=1e-3),
         head_rate=1.0,
@@ -105,7 +106,7 @@ PARTS = (
         few=5,
         held=3,
         test=15,
-        image_size=96,
+        image_size=64,
     ),
 )
 
@@ -121,6 +122,10 @@ class Setting:
     held: Labelled
     unlabelled: Callable[[], Sequence[Any]]
     folder: Path
+
+    def lower(self) -> Lower:
+        """Return what remembers the activations below the adapter."""
+        return Lower(pick_layers(self.part.layers, self.full.depth)[0])
 
 
 def prepare(part: Part, args: argparse.Namespace) -> Setting | None:
@@ -171,10 +176,9 @@ def make_export(setting: Setting, candidate: Candidate) -> Export:
     return read_export(out)
 
 
-def choose(setting: Setting) -> tuple[Candidate, dict[str, Any]]:
+def choose(setting: Setting, lower: Lower) -> tuple[Candidate, dict[str, Any]]:
     """Return the candidate whose plug-in does best on held-out samples, and the held-out scores of all."""
     part, scores = setting.part, dict[str, Any]()
-    lower = Lower(int(part.layers.partition("-")[0]))
     for candidate in part.candidates:
         place = setting.folder / candidate.name
         if not (place / "held.json").exists():
@@ -196,8 +200,8 @@ def choose(setting: Setting) -> tuple[Candidate, dict[str, Any]]:
     return best, scores
 
 
-def table(setting: Setting, best: Candidate) -> dict[str, Way]:
-    """Return the final table; rows that were made before are read."""
+def table(setting: Setting, best: Candidate, lower: Lower, fully: bool) -> dict[str, Way]:
+    """Return the final table, with full fine-tuning or without; rows that were made before are read."""
     place = setting.folder / best.name
     known: dict[str, Way] = {}
     for path in sorted((setting.folder / "rows").glob("*.json")):
@@ -214,8 +218,8 @@ def table(setting: Setting, best: Candidate) -> dict[str, Way]:
 
     export = make_export(setting, best)
     return four_ways(
-        setting.full, export, place / "adapter", setting.task, full_rate=setting.part.full_rate, known=known,
-        tell=tell, say=told,
+        setting.full, export, place / "adapter", setting.task, full_rate=setting.part.full_rate, lower=lower,
+        fully=fully, known=known, tell=tell, say=told,
     )  # fmt: skip
 
 
@@ -250,10 +254,14 @@ def costs(setting: Setting, best: Candidate, rounds: int = 4) -> dict[str, float
     return least
 
 
-def run(setting: Setting) -> dict[str, Any]:
-    """Run a part; returns all that its pages say, JSON types only."""
-    best, scores = choose(setting)
-    ways = table(setting, best)
+def run(setting: Setting, fully: bool) -> dict[str, Any] | None:
+    """Run a part, up to full fine-tuning or with it; returns all that its page says then, JSON types only."""
+    lower = setting.lower()
+    best, scores = choose(setting, lower)
+    table(setting, best, lower, fully=False)
+    if not fully:
+        return None
+    ways = table(setting, best, lower, fully=True)
     export = make_export(setting, best)
     facts, _ = read_adapter(setting.folder / best.name / "adapter")
     part, layout = setting.part, export.layout
@@ -294,13 +302,12 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(words)
-    found = {}
-    for part in PARTS:
-        setting = prepare(part, args)
-        if setting is not None:
-            found[part.name] = run(setting)
-            write_json(args.out / "offsite.json", found)
-            write_text(args.out / "offsite.md", page(found))
+    settings = [setting for part in PARTS if (setting := prepare(part, args)) is not None]
+    for setting in settings:  # what matters most, of all parts, first
+        run(setting, fully=False)
+    found = {setting.part.name: run(setting, fully=True) for setting in settings}
+    write_json(args.out / "offsite.json", found)
+    write_text(args.out / "offsite.md", page(found))
     print((args.out / "offsite.md").read_text())
 
 

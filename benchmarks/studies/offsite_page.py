@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from backbones.lifecycle.offsite.ways import DIRECT, PLUGGED, TUNED, ZERO, Way
+from backbones.lifecycle.offsite.withheld import ALIKE, ALONG
 from continual.figures_table import markdown
 
 HEAD = """# Offsite-Tuning: an adapter for a model that one does not have
@@ -62,8 +63,8 @@ def section(found: dict[str, Any]) -> str:
         "",
         f"Handed over: {found['file_bytes']:,} bytes of {found['full_bytes']:,} "
         f"({found['file_bytes'] / found['full_bytes']:.0%}). Search of the file for {search['withheld']} withheld "
-        f"tensors: nothing found; largest absolute correlation {search['alike']:.3f} (whole) and "
-        f"{search['vectors']:.3f} (rows and columns), refused from 0.99.",
+        f"tensors: nothing found; largest absolute correlation {search['alike']:.3f} (whole, "
+        f"refused from {ALIKE}) and {search['vectors']:.3f} (rows and columns, refused from {ALONG}).",
         "",
         f"One training step with the adapter in all of bottom and top: {cost['emulator']:.2f} processor seconds on the "
         f"emulator, {cost['full model']:.2f} on the full model, {cost['full fine-tuning']:.2f} for full fine-tuning.",

@@ -11,7 +11,7 @@ from backbones.lifecycle.offsite.plug import Plugged
 from backbones.lifecycle.offsite.split import Split
 from backbones.lifecycle.offsite.tune import TunedAdapter
 from backbones.lifecycle.offsite.ways import DIRECT, PLUGGED, TUNED, ZERO, Way, recovered
-from backbones.lifecycle.offsite.withheld import ALIKE, RUN
+from backbones.lifecycle.offsite.withheld import ALIKE, ALONG, RUN
 from backbones.page import Part, Picture, Table
 from backbones.plots import bars, lines
 
@@ -36,7 +36,7 @@ def split_page(found: Split, model: str) -> Page:
         ("tensors in the file", str(search.tensors)),
         (f"runs of {RUN} equal neighbours", "none"),
         (f"largest |correlation| with a whole tensor (refused from {ALIKE})", f"{search.alike:.3f}"),
-        (f"largest |correlation| with a row or column (refused from {ALIKE})", f"{search.vectors:.3f}"),
+        (f"largest |correlation| with a row or column (refused from {ALONG})", f"{search.vectors:.3f}"),
         ("bytes handed over", f"{found.file_bytes:,}"),
         ("bytes of the full model", f"{found.full_bytes:,}"),
     ]

@@ -92,9 +92,10 @@ def split(
     """
     refuse_existing(out)
     emulator = emulate(full, layout)
-    refuse(search(withheld_tensors(full, layout), emulator.frozen_state(), progress), "the emulator")
     distilled = None
     if data is not None:
+        # the file is searched too, but before it is there hours may pass
+        refuse(search(withheld_tensors(full, layout), emulator.frozen_state(), progress), "the emulator")
         distilled = distil(full, emulator, layout, data, recipe or Distilling(), progress=progress, say=say)
     compact = restack(emulator, layout.given)
     fingerprint = full.fingerprint()

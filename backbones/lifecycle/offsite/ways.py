@@ -126,6 +126,7 @@ def four_ways(
     *,
     full_rate: float = 0.1,
     lower: Lower | None = None,
+    fully: bool = True,
     known: Mapping[str, Way] | None = None,
     tell: Callable[[Way], None] | None = None,
     progress: Progress = silent,
@@ -140,6 +141,7 @@ def four_ways(
         task: the data it was tuned on, and test data.
         full_rate: of full fine-tuning, as a factor on the adapter's rate.
         lower: remembers what lies below the tuned blocks; None: this call alone does.
+        fully: whether full fine-tuning is among the rows.
         known: rows that are there already.
         tell: told of every new row.
         progress: told of every step.
@@ -170,6 +172,8 @@ def four_ways(
         DIRECT: lambda: _direct(full, facts, task, lower, progress, say),
         FULL: lambda: _fully(full, facts, task, full_rate, progress, say),
     }
+    if not fully:
+        del made[FULL]
     for name, make in made.items():
         if name not in rows:
             rows[name] = make()

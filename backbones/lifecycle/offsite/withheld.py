@@ -2,15 +2,16 @@
 
 Every floating-point or integer tensor of the file is compared with every withheld tensor in three ways:
 
-- **runs**: 16 values that follow one another in a withheld tensor follow one another in the file too, at the precision
+- **runs**: 19 values that follow one another in a withheld tensor follow one another in the file too, at the precision
   of bfloat16. Finds copies, slices, reshaped and embedded copies, and copies stored in half precision.
 - **whole**: the correlation with a tensor of as many values, as it lies or transposed, is 0.99 or more in absolute
   value. Finds rescaled, shifted, negated and quantised copies.
-- **vectors**: the same between rows and columns: 64 of each withheld matrix, evenly spread, against all rows and
-  columns of the file that are as long. Finds copies whose rows or columns were rescaled, permuted or left out.
+- **vectors**: the same, from 0.999, between rows and columns: 64 of each withheld matrix, evenly spread, against all
+  rows and columns of the file that are as long. Finds copies whose rows or columns were rescaled, permuted or left out.
 
 A tensor without two different values (a fresh bias, a gain of ones) says nothing and is counted as constant. What none
-of them finds: parts of fewer than 16 neighbours that were also rescaled, and weights mixed with noise or one another.
+of them finds: fewer than 19 neighbours, parts of rows that were rescaled too, and weights mixed with noise or with one
+another.
 """
 
 from __future__ import annotations
@@ -28,10 +29,13 @@ from backbones.core.errors import FrostlineError
 from backbones.core.samples import Progress, silent
 from backbones.lifecycle.offsite.layout import Layout
 
-RUN = 16  # neighbours that make a run
+RUN = 16  # neighbours that make a run, a power of two
+STRIDE = 4  # every fourth run of a withheld tensor is looked for: 19 neighbours hold one for certain
 ALIKE = 0.99  # absolute correlation from which two tensors count as copies of one another
+ALONG = 0.999  # the same of single rows and columns: where few numbers are large, many are close to one another
 SPREAD = 64  # rows and columns of a withheld matrix that are compared
 PHASE = "looking for what is withheld"
+_LOW = (1 << 24) - 1
 _PRIME = 0x9E3779B97F4A7C15 - (1 << 64)  # odd, and negative as a signed number: arithmetic modulo 2^64
 
 
@@ -110,54 +114,74 @@ def search(withheld: Mapping[str, Tensor], tensors: Mapping[str, Tensor], progre
         progress: told of the withheld tensors done.
     """
     file = {name: value.detach().cpu().float() for name, value in tensors.items() if value.numel() > 1}
-    runs = {name: _runs(value) for name, value in file.items()}
-    vectors = {name: _vectors(value) for name, value in file.items()}
+    secret = {name: value.detach().cpu().float() for name, value in withheld.items()}
+    secret = {name: value for name, value in secret.items() if value.numel() > 1 and _varies(value)}
+    copied = _copied(secret, file)
+    vectors = {name: _vectors(value) for name, value in file.items()} if secret else {}
     leaks: list[Leak] = []
-    constant, alike, along = 0, 0.0, 0.0
-    for number, (name, raw) in enumerate(withheld.items()):
-        progress(PHASE, number, len(withheld))
-        value = raw.detach().cpu().float()
-        if value.numel() < 2 or bool((value == value.reshape(-1)[0]).all()):
-            constant += 1
-            continue
+    alike, along = 0.0, 0.0
+    for number, (name, value) in enumerate(secret.items()):
+        progress(PHASE, number, len(secret))
         whole, most = _whole(value, file)
         rows, longest = _along(value, vectors)
         if value.ndim > 1:
             alike, along = max(alike, most), max(along, longest)
-        copied = _copied(value, runs)
-        for other, how in ((copied, "repeats values of"), (whole, "is a copy of"), (rows, "holds rows or columns of")):
-            if other is not None:
-                leaks.append(Leak(name, other, how))
-                break
-    progress(PHASE, len(withheld), len(withheld))
-    return Search(tuple(leaks), len(withheld), constant, len(tensors), alike, along)
+        ways = ((copied.get(name), "repeats values of"), (whole, "is a copy of"), (rows, "holds rows or columns of"))
+        leaks += [Leak(name, other, how) for other, how in ways if other is not None][:1]
+    progress(PHASE, len(secret), len(secret))
+    return Search(tuple(leaks), len(withheld), len(withheld) - len(secret), len(tensors), alike, along)
+
+
+def _varies(value: Tensor) -> bool:
+    return bool((value != value.reshape(-1)[0]).any())
 
 
 def _runs(value: Tensor) -> Tensor:
-    """Return a number for every run in a tensor as it lies; runs of one value alone are left out.
+    """Return a number for every run in a tensor as it lies, 0 for a run of one value alone.
 
     Equal runs have equal numbers, others differ but for accidents of one in 2^64.
     """
-    bits = value.reshape(-1).to(torch.bfloat16).view(torch.int16).long()
-    count = len(bits) - RUN + 1
-    if count < 1:
-        return torch.empty(0, dtype=torch.int64)
-    numbers = torch.zeros(count, dtype=torch.int64)
-    varied = torch.zeros(count, dtype=torch.bool)
-    for place in range(RUN):
-        part = bits[place : place + count]
-        numbers = numbers * _PRIME + part
-        varied |= part != bits[:count]
-    return numbers[varied]
+    numbers = value.reshape(-1).to(torch.bfloat16).view(torch.int16).long()
+    varied = torch.zeros(len(numbers), dtype=torch.bool)
+    factor, length = _PRIME, 1
+    while length < RUN:  # runs of twice the length from those of one, by Horner's rule
+        count = len(numbers) - length
+        if count < 1:
+            return torch.zeros(0, dtype=torch.int64)
+        first, second = numbers[:count], numbers[length:]
+        varied = varied[:count] | varied[length:] | (first != second)
+        numbers = first * factor + second
+        factor, length = _wrapped(factor * factor), 2 * length
+    return torch.where(varied, numbers, 0)
 
 
-def _copied(value: Tensor, runs: Mapping[str, Tensor]) -> str | None:
-    for view in _views(value):
-        own = _runs(view)
-        for name, others in runs.items():
-            if len(own) and len(others) and bool(torch.isin(others, own).any()):
-                return name
-    return None
+def _wrapped(number: int) -> int:
+    """Return a number modulo 2^64, as a signed one."""
+    return (number + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
+def _copied(secret: Mapping[str, Tensor], file: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return for each withheld tensor of which runs are in the file the first tensor that has some."""
+    names = list(secret)
+    runs = [torch.cat([_runs(view)[::STRIDE] for view in _views(value)]) for value in secret.values()]
+    if not runs:
+        return {}
+    whose = torch.cat([torch.full((len(each),), number) for number, each in enumerate(runs)])
+    known, order = torch.cat(runs).sort()
+    whose, known = whose[order][known != 0], known[known != 0]
+    found: dict[str, str] = {}
+    # most runs of the file are none of these: a table of their lowest bits says so at once
+    table = torch.zeros(_LOW + 1, dtype=torch.bool)
+    table[known & _LOW] = True
+    for name, value in file.items():
+        own = _runs(value)
+        own = own[table[own & _LOW]]
+        # of equal numbers the first: two withheld tensors that share a run are equal there anyway
+        place = torch.searchsorted(known, own).clamp(max=max(0, len(known) - 1))
+        hits = place[known[place] == own] if len(known) else place[:0]
+        for number in whose[hits].unique().tolist():
+            found.setdefault(names[number], name)
+    return found
 
 
 def _views(value: Tensor) -> list[Tensor]:
@@ -186,7 +210,7 @@ def _along(value: Tensor, vectors: Mapping[str, list[Tensor]]) -> tuple[str | No
                 if other.shape[1] != own.shape[1]:
                     continue
                 found = float((own @ other.T).abs().max())
-                if found >= ALIKE:
+                if found >= ALONG:
                     return name, found
                 most = max(most, found)
     return None, most
