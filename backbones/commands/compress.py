@@ -73,8 +73,8 @@ def compress(
     values = {
         "bits": _numbers(bits, "bits"), "sparsity": _numbers(sparsity, "sparsity"), "granularity": granularity,
         "group": group, "scales": scales, "rounding": rounding, "embeddings": embeddings,
-        "keep": [word.strip() for word in keep.split(",") if word.strip()], "retrain": retrain, "rounds": rounds, "recover": recover,
-        "recipe": {"steps": steps, "batch": batch, "lr": lr, "seed": seed},
+        "keep": [word.strip() for word in keep.split(",") if word.strip()], "retrain": retrain, "rounds": rounds,
+        "recover": recover, "recipe": {"steps": steps, "batch": batch, "lr": lr, "seed": seed},
     }  # fmt: skip
     plan = Plan.parse(values, "compression")
     torch.set_num_threads(threads)

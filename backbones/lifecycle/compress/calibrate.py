@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import unfold
 
 from backbones.base import Backbone
 from backbones.core.errors import FrostlineError
@@ -27,11 +28,11 @@ def moments(
     progress: Progress = silent,
     phase: str = "calibrate",
 ) -> dict[str, Tensor]:
-    """Return X'X / n of the n token vectors X that enter each linear layer: path -> float64, shape (inputs, inputs).
+    """Return X'X / n of the n token vectors X that enter each layer: path -> float64, shape (inputs, inputs).
 
     Args:
         backbone: where the layers are.
-        layers: paths of linear layers.
+        layers: paths of linear layers and convolutions in one group.
         samples: raw inputs, without labels.
         progress: told of the samples done.
         phase: what to call the work.
@@ -45,8 +46,8 @@ def moments(
     counts: dict[str, int] = {}
 
     def adding(path: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        def add(_module: nn.Module, args: tuple[Any, ...]) -> None:
-            rows = args[0].detach().reshape(-1, args[0].shape[-1]).float()
+        def add(module: nn.Module, args: tuple[Any, ...]) -> None:
+            rows = _rows(module, args[0].detach().float())
             product = (rows.T @ rows).double().cpu()
             sums[path] = sums[path] + product if path in sums else product
             counts[path] = counts.get(path, 0) + len(rows)
@@ -65,6 +66,16 @@ def moments(
     return {path: total / counts[path] for path, total in sums.items()}
 
 
+def _rows(module: nn.Module, entering: Tensor) -> Tensor:
+    """Return the vectors that the rows of a layer's weight are multiplied with: shape (n, inputs)."""
+    if isinstance(module, nn.Conv2d):
+        assert not isinstance(module.padding, str)
+        entering = unfold(
+            entering, module.kernel_size, dilation=module.dilation, padding=module.padding, stride=module.stride
+        ).transpose(1, 2)
+    return entering.reshape(-1, entering.shape[-1])
+
+
 def quantise_calibrated(weight: Tensor, settings: Quantisation, moment: Tensor, mask: Tensor | None = None) -> Codes:
     """Put a linear weight on the grid column by column; later columns make up for the error of earlier ones.
 
@@ -72,17 +83,17 @@ def quantise_calibrated(weight: Tensor, settings: Quantisation, moment: Tensor, 
     nearest, so that they are found before any column is moved.
 
     Args:
-        weight: shape (outputs, inputs).
+        weight: shape (outputs, ...).
         settings: the grid.
         moment: of the inputs, see ``moments``.
         mask: bool, of the weight's shape: what is not pruned; pruned weights stay zero.
     """
-    plain = weight.detach().float()
+    plain = weight.detach().float().reshape(len(weight), -1)
     scale, group = find_scales(plain, settings)
     order = torch.argsort(moment.diagonal(), descending=True, stable=True)
     left = plain[:, order].clone()
     steps = spread(scale, group, plain.shape)[:, order]
-    seen = None if mask is None else mask[:, order]
+    seen = None if mask is None else mask.reshape(plain.shape)[:, order]
     inverse = _upper(moment[order][:, order]).float()
     found = torch.zeros(plain.shape, dtype=torch.int8)
     for start in range(0, left.shape[1], BLOCK):
@@ -97,7 +108,7 @@ def quantise_calibrated(weight: Tensor, settings: Quantisation, moment: Tensor, 
         left[:, stop:] -= errors @ inverse[start:stop, stop:]  # later blocks hear of a whole block at once
     codes = torch.zeros_like(found)
     codes[:, order] = found
-    return Codes(codes, scale, group, settings.bits)
+    return Codes(codes.reshape(weight.shape), scale, group, settings.bits)
 
 
 def _upper(moment: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from backbones.core.samples import Progress, silent
 from backbones.core.settings import Settings
 from backbones.lifecycle.compress.calibrate import moments, quantise_calibrated
 from backbones.lifecycle.compress.grid import FEWEST, MOST, Codes, Granularity, Quantisation, quantise
-from backbones.lifecycle.compress.layers import linear_layers, quantised_layers
+from backbones.lifecycle.compress.layers import TABLE, linear_layers, quantised_layers
 from backbones.lifecycle.compress.measure import ROUNDS, Judge, Judged, Speed, compare_speed, sample_batch
 from backbones.lifecycle.compress.packed import FULL, Packed, Weights, pack_weights
 from backbones.lifecycle.compress.prune import Masks, check_sparsity, zeros
@@ -273,8 +273,12 @@ class _Work:
             )  # fmt: skip
         if any(settings.rounding == "calibrated" for settings in self.settings.values()):
             some = [self.samples[row] for row in range(0, len(self.samples), max(1, len(self.samples) // CALIBRATION))]
-            self.moments = moments(student, self.linear, some, progress=self.progress)
+            self.moments = moments(student, self._calibrated(), some, progress=self.progress)
         return masks
+
+    def _calibrated(self) -> list[str]:
+        """Return the layers whose inputs are vectors; rows of tables are looked up, not multiplied."""
+        return [p for p in self.layers if not isinstance(self.dense.module.get_submodule(p), TABLE)]
 
     def point(self, student: Backbone, bits: int, sparsity: float, masks: Masks) -> Point:
         """Put ``student`` on a grid in place, judge and weigh it."""

@@ -15,7 +15,7 @@ LINEAR = (nn.Linear,)
 CONVOLUTION = (nn.Conv2d,)  # of a patch embedding
 TABLE = (nn.Embedding,)
 VECTORS = (nn.LayerNorm, nn.GroupNorm, _BatchNorm)  # left alone, as are all tensors of one dimension
-SUPPORTED = "Linear, Conv2d (quantised, not pruned), Embedding (quantised if asked for)"
+SUPPORTED = "Linear, Conv2d of one group (quantised, not pruned), Embedding (quantised if asked for)"
 
 
 def linear_layers(backbone: Backbone, keep: Sequence[str] = ()) -> list[str]:
@@ -54,7 +54,7 @@ def quantised_layers(backbone: Backbone, keep: Sequence[str] = (), *, embeddings
     for path, module in backbone.module.named_modules():
         if _kept(path, keep) or not path:
             continue
-        if isinstance(module, kinds):
+        if isinstance(module, kinds) and getattr(module, "groups", 1) == 1:
             found.append(path)
         elif not isinstance(module, (*VECTORS, *TABLE)) and _bears_weights(module):
             raise FrostlineError(
