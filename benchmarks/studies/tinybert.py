@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,14 @@ from backbones.training.saving import save_backbone
 from backbones.training.tasks import accuracy, finetune, fit_linear
 from continual.figures_table import markdown
 
-ROWS: dict[str, dict[str, Any]] = {
+LOSSES: dict[str, dict[str, Any]] = {
     "all four": {},
     "without embedding": {"terms": {"embedding": 0.0}},
     "without hidden": {"terms": {"hidden": 0.0}},
     "without attention": {"terms": {"attention": 0.0}},
     "without soft (labels in its place)": {"terms": {"soft": 0.0, "hard": 1.0}},
+}
+CONTROLS: dict[str, dict[str, Any]] = {
     "without all of the layers": {"layers": None},
     "labels alone": {"layers": None, "terms": {"soft": 0.0, "hard": 1.0}},
 }
@@ -130,13 +132,16 @@ def _latencies(args: argparse.Namespace, path: Path, teacher: Backbone, student:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def ablate(args: argparse.Namespace, teacher: Backbone, head: nn.Linear, task: Task) -> Iterator[tuple[str, float]]:
-    """Score a small student once for every row of ``ROWS``, all from the same questions and the same start."""
+def ablate(
+    args: argparse.Namespace, teacher: Backbone, head: nn.Linear, task: Task, names: Sequence[str]
+) -> Iterator[tuple[str, float]]:
+    """Score a small student once for each of some rows, all from the same questions and the same start."""
     data, test = task.train.few(args.ablation_per_class, 0), task.test.few(args.ablation_test, 0)
     layers = layer_map(args.ablation_layers, teacher.depth)
     answers = Answers(teacher, layers, Terms(projection="identity"), head)
-    for number, (name, changes) in enumerate(ROWS.items()):
-        place = args.out / f"ablation-{number}"
+    rows = {**LOSSES, **CONTROLS}
+    for name in names:
+        place, changes = args.out / f"ablation-{list(rows).index(name)}", rows[name]
         made = student_of(args, place, teacher, head, data, args.ablation_layers, changes, answers)
         assert made.student_head is not None
         score = _score(place / "score.json", made.student.backbone, made.student_head, test)
@@ -199,8 +204,8 @@ intents{said}. Students have the teacher's width, begin as copies of the layers 
 {args.layer_lr:g}) and {args.answer_epochs:g} from answers (soft, temperature 1; peak rate {args.answer_lr:g}; head at
 5 times the rate, begun as the teacher's), {args.batch} questions a step, no general stage, no variants of questions,
 one seed. Accuracy in percent on {counts[1]:,} test questions, used for nothing else. Speed: features of questions of
-9 to 16 tokens, one
-thread, both models in one process in turns whose order alternates, median of {args.repeats} ratios; the machine was
+9 to 16 tokens, one thread, both models in one process in turns whose order alternates, median of {args.repeats} ratios;
+the machine was
 shared with other work. Made by
 
 ```sh
@@ -253,10 +258,12 @@ def main() -> None:
     for number, layers in enumerate(args.layers):
         found["students"][str(layers)] = small(args, teacher, head, task, layers)
         _write(args, found)
-        if number == 0:
-            for name, score in ablate(args, teacher, head, task):
-                found["ablation"][name] = score
-                _write(args, found)
+        for name, score in ablate(args, teacher, head, task, () if number else tuple(LOSSES)):
+            found["ablation"][name] = score
+            _write(args, found)
+    for name, score in ablate(args, teacher, head, task, tuple(CONTROLS)):
+        found["ablation"][name] = score
+        _write(args, found)
     print(page(args, found), flush=True)
 
 
