@@ -11,6 +11,7 @@ import typer
 from backbones.commands import infuse, offsite, pretrain
 from backbones.commands.compress import compress
 from backbones.commands.distill import distill
+from backbones.commands.export import export
 from backbones.commands.probe import probe
 from backbones.core.errors import FrostlineError
 
@@ -21,6 +22,7 @@ app.add_typer(offsite.app, name="offsite")
 
 app.command()(compress)
 app.command()(distill)
+app.command()(export)
 app.command()(probe)
 
 

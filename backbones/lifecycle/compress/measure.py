@@ -70,7 +70,10 @@ class Judge:
 
     def judge(self, backbone: Backbone, phase: str) -> Judged:
         """Judge a backbone whose features are as wide as those of the dense one."""
-        train, test = self._features(backbone, phase)
+        return self.judge_features(*self._features(backbone, phase))
+
+    def judge_features(self, train: Tensor, test: Tensor) -> Judged:
+        """Judge features of the training and test samples, in their order: float32, shape (n, width)."""
         labels = self.task.test.labels
         answers = self._answers(self._fit(train), test)
         paired = (answers == labels).astype(np.float64) - (self._dense == labels)
