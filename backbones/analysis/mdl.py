@@ -23,7 +23,7 @@ from backbones.core.seed import numpy_generator
 
 PORTIONS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.25, 12.5, 25.0, 50.0, 100.0)  # per cent of the rows
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # of the penalty of a probe, tried while the portions are small
-TRIED = 12.5  # per cent of the rows up to which every strength is fitted
+TRIED = 12.5  # per cent of the rows up to which every strength is fitted; after that, the best and its neighbours
 
 Bits = Callable[[Tensor], Tensor]  # features -> code length of each class in bits, float64, shape (n, classes)
 Learner = Callable[[Tensor, NDArray[np.int64], int], Bits]  # features, labels, classes -> Bits
@@ -54,7 +54,7 @@ class Code:
         classes: K.
         portions: the messages; the first is sent without a probe, at log2 K bits a label.
         bits: length of all of them.
-        strength: penalty of the probe that did best on the way; None with a learner of the caller's.
+        strength: penalty of the probe that did best on the last portion; None with a learner of the caller's.
         notes: what is out of the ordinary, such as portions without rows.
     """
 
@@ -107,7 +107,7 @@ def online_code(
     a probability, those too that it has not met; what is known of nothing costs log2 K a label.
 
     Without ``learner``, probes are multinomial logistic regressions, see ``fit_probe``; the strength of their penalty
-    is, at every portion, the one whose probes did best on the portions before, so that the receiver can follow.
+    is, at every portion, the one whose probe did best on the portion before, so that the receiver can follow.
 
     Args:
         features: float32, shape (n, layers, width) or (n, width).
@@ -151,15 +151,18 @@ def online_code(
 
 
 class _Chooser:
-    """Which strength has done best on the portions sent so far."""
+    """Which strength did best on the portion that was sent last; what did well on few rows may not do so on many."""
 
     def __init__(self) -> None:
-        self.spent = dict.fromkeys(STRENGTHS, 0.0)
+        self.best = 1.0
 
-    @property
-    def best(self) -> float:
-        # Of equals, as before the first portion, the one nearest to 1.
-        return min(self.spent, key=lambda strength: (self.spent[strength], abs(math.log10(strength))))
+    def tried(self, everything: bool) -> tuple[float, ...]:
+        place = STRENGTHS.index(self.best)
+        return STRENGTHS if everything else STRENGTHS[max(0, place - 1) : place + 2]
+
+    def learn(self, spent: dict[float, float]) -> None:
+        """Take in how many bits the portion took with each strength; of equals, the one nearest to the last is kept."""
+        self.best = min(spent, key=lambda strength: (spent[strength], abs(math.log10(strength / self.best))))
 
 
 def _learn(
@@ -174,8 +177,7 @@ def _learn(
     if chooser is None:
         assert learner is not None
         return {0.0: learner(rows, labels, classes)}
-    strengths = STRENGTHS if everything else (chooser.best,)
-    return {strength: _regression(rows, labels, classes, strength) for strength in strengths}
+    return {strength: _regression(rows, labels, classes, strength) for strength in chooser.tried(everything)}
 
 
 def _regression(rows: Tensor, labels: NDArray[np.int64], classes: int, strength: float) -> Bits:
@@ -195,11 +197,9 @@ def _choose(
     costs = {strength: bits(rows).gather(1, places)[:, 0].tolist() for strength, bits in probes.items()}
     if chooser is None:
         return costs[0.0]
-    best = chooser.best
-    if len(costs) > 1:
-        for strength, mine in costs.items():
-            chooser.spent[strength] += math.fsum(mine)
-    return costs[best]
+    used = costs[chooser.best]
+    chooser.learn({strength: math.fsum(mine) for strength, mine in costs.items()})
+    return used
 
 
 def _notes(ends: list[int], sent: list[Portion], classes: int) -> tuple[str, ...]:

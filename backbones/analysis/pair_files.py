@@ -59,7 +59,7 @@ def _read(path: Path) -> PairsByName:
         whole = json.loads(text)
     except ValueError:
         return _lines(path, text)
-    if isinstance(whole, dict) and "sentence_good" not in whole:
+    if isinstance(whole, dict) and ("sentence_good" not in whole) and (any(map(_listed, whole.values())) or not whole):
         return {
             name: [_pair(path, f"{name}, row {n}", row) for n, row in _rows(path, name, rows)]
             for name, rows in whole.items()
@@ -67,8 +67,12 @@ def _read(path: Path) -> PairsByName:
     return _lines(path, text)
 
 
+def _listed(rows: Any) -> bool:
+    return isinstance(rows, list)
+
+
 def _rows(path: Path, name: str, rows: Any) -> list[tuple[int, Any]]:
-    if not isinstance(rows, list):
+    if not _listed(rows):
         raise FrostlineError(f"{path}: paradigm {name!r} is no list of pairs; write a list of [good, bad].")
     return list(enumerate(rows, start=1))
 

@@ -21,12 +21,11 @@ from backbones.core.errors import FrostlineError
 from backbones.core.labelled import Labelled
 from backbones.core.samples import Progress, silent
 from backbones.encoder import autocast, by_group, usual_chunk
-from backbones.stored import Rows
 from backbones.training.loop import Say, mute
 
 MIX = "mix"  # the learned mean over blocks
 EVALUATIONS = 45  # of the objective of a probe, as measured on intents of MiniLM
-CODED = 1.75  # an online code costs this many fits on all rows: the small portions are fitted with every strength
+CODED = 3.0  # an online code costs this many fits on all rows: several strengths are fitted to every portion
 TRIAL = 2000  # rows at most on which the strength of a penalty is chosen where there is no code
 
 
@@ -134,7 +133,7 @@ def divide(data: Labelled, share: float = 0.2, seed: int = 0) -> tuple[Labelled,
 
 def estimate(backbone: Backbone, known: Labelled, held: Labelled, *, mdl: bool = True) -> float:
     """Return about how many seconds ``probe_model`` will take, from one pass of usual length and one product."""
-    size, some = usual_chunk(backbone), Rows(known.samples, range(min(len(known), 512)))
+    size, some = usual_chunk(backbone), known.take(range(min(len(known), 512))).samples  # read when asked for
     groups = by_group(backbone.preprocessing.groups(some))
     typical = groups[len(groups) // 2][1][:1]
     with listening(backbone) as (pooled, _), torch.inference_mode(), autocast(backbone.device, "fp32"):

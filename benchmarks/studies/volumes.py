@@ -16,9 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from backbones.analysis.layers import EMBEDDINGS
 from backbones.analysis.pair_files import read_pairs
-from backbones.analysis.ranking import divide
-from backbones.analysis.study import Finding, Subject, Wanted, run_study
+from backbones.analysis.probe_page import facts_of
+from backbones.analysis.ranking import MIX, divide
+from backbones.analysis.study import Subject, Wanted, run_study
 from backbones.analysis.volumes import Curve, learning_curves, read_volume
 from backbones.catalog import load_backbone
 from backbones.core.artifacts import digest_json, write_bytes, write_json, write_text
@@ -30,56 +32,49 @@ from benchmarks.catalog import BENCHMARKS
 EACH = 16  # texts of each intent
 PAIRS = 20  # minimal pairs of each paradigm
 SEED = 0
-MIX = "mix"
 FIGURES = {
     "code, last layer": "kbit",
-    "code, best layer": "kbit",
-    "linear probe, best layer": "%",
+    "code, embeddings": "kbit",
+    "linear probe, last layer": "%",
     "minimal pairs": "%",
     "held-out loss": "nats a masked token",
 }
 
 
-def figures_of(found: Finding, facts: dict[str, Any]) -> dict[str, float]:
-    """Return the figures of one checkpoint."""
-    assert found.probed is not None and found.pairs is not None
-    single = [layer for layer in found.probed.layers if layer.layer != MIX]
-    codes = {layer.layer: layer.code.kbit for layer in single if layer.code is not None}
-    assert found.probed.last.code is not None
-    return {
-        "code, last layer": codes[found.probed.last.layer],
-        "code, best layer": min(codes.values()),
-        "linear probe, best layer": 100 * found.probed.best.linear,
-        "minimal pairs": 100 * found.pairs.overall,
-        "held-out loss": float(facts["loss"]),
-    }
-
-
 def measure(folder: Path, known: Labelled, held: Labelled, pairs: Path, work: Path) -> dict[str, Any]:
-    """Return what is known of a checkpoint, measuring it if ``work`` holds nothing of it."""
+    """Return what is known of a checkpoint, measuring what ``work`` does not hold."""
     volume = read_volume(str(folder))
     facts = json.loads((folder / "frostline.json").read_text(encoding="utf-8"))
     if volume is None or "loss" not in facts:
         raise FrostlineError(f"{folder} does not say what it has seen; pass checkpoints of backbone pretrain.")
-    kept = work / f"{digest_json([facts['fingerprint'], EACH, PAIRS, SEED])[:16]}.json"
-    if not kept.is_file():
-        wanted = Wanted(known, held, pairs=read_pairs(pairs, PAIRS, SEED), seed=SEED)
-        subject = Subject(str(folder), partial(load_backbone, str(folder)), volume[0])
-        study = run_study([subject], wanted, progress=_tell, say=partial(print, file=sys.stderr, flush=True))
-        found = study.findings[0]
-        assert found.pairs is not None and found.probed is not None
-        write_json(
-            kept,
-            {
-                "seen": volume[0],
-                "parameters": found.probed.parameters,
-                "figures": figures_of(found, facts),
-                "paradigms": found.pairs.accuracy,
-                "layers": [layer.summary() for layer in found.probed.layers],
-            },
-        )
-    loaded: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-    return loaded
+    subject = Subject(str(folder), partial(load_backbone, str(folder)), volume[0])
+    key = digest_json([facts["fingerprint"], EACH, PAIRS, SEED])[:16]
+    codes = _kept(work / f"codes-{key}.json", subject, Wanted(known, held, seed=SEED))
+    asked = _kept(work / f"pairs-{key}.json", subject, Wanted(pairs=read_pairs(pairs, PAIRS, SEED), seed=SEED))
+    single = {layer["layer"]: layer for layer in codes["layers"] if layer["layer"] != MIX}
+    last = single[str(codes["depth"] - 1)]
+    return {
+        "seen": volume[0],
+        "parameters": codes["parameters"],
+        "figures": {
+            "code, last layer": last["mdl"]["kbit"],
+            "code, embeddings": single[EMBEDDINGS]["mdl"]["kbit"],
+            "linear probe, last layer": 100 * last["linear"],
+            "minimal pairs": 100 * asked["minimal pairs"]["mean"],
+            "held-out loss": float(facts["loss"]),
+        },
+        "paradigms": asked["minimal pairs"]["accuracy"],
+        "layers": codes["layers"],
+    }
+
+
+def _kept(path: Path, subject: Subject, wanted: Wanted) -> dict[str, Any]:
+    """Return the facts of one study, from ``path`` where they are."""
+    if not path.is_file():
+        say = partial(print, file=sys.stderr, flush=True)
+        write_json(path, facts_of(run_study([subject], wanted, progress=_tell, say=say))["backbones"][0])
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def page(rows: Sequence[dict[str, Any]], known: int, held: int, pictures: Sequence[str]) -> str:
@@ -165,7 +160,7 @@ def main() -> None:
     rows = [measure(folder, known, held, given.pairs, given.work) for folder in given.checkpoints]
     rows.sort(key=lambda row: float(row["seen"]))
     curves = curves_of(rows)
-    write_bytes(given.out / "volumes-code.png", draw(curves, ["code, last layer", "code, best layer"], "kbit"))
+    write_bytes(given.out / "volumes-code.png", draw(curves, ["code, last layer", "code, embeddings"], "kbit"))
     write_bytes(given.out / "volumes-pairs.png", draw(curves, ["minimal pairs"], "accuracy, %"))
     text = page(rows, len(known), len(held), ["volumes-code.png", "volumes-pairs.png"])
     write_text(given.out / "volumes.md", text)

@@ -19,7 +19,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Small texts, images, backbones and files of questions."""
     root = tmp_path_factory.mktemp("probe")
     words = {"pay": ("attack", "police"), "fly": ("airport", "capital"), "buy": ("company", "market")}
-    rows = [(f"the {words[c][n % 2]} and any other place {n}", c) for n in range(12) for c in words]
+    rows = [(f"the {words[c][n % 2]} and any other place {n}", c) for n in range(6) for c in words]
     (root / "texts").mkdir()
     for split, part in (("train", rows), ("test", rows[:6])):
         (root / "texts" / f"{split}.csv").write_bytes(csv_bytes(part))
@@ -29,7 +29,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "empty.csv").write_bytes(csv_bytes([]))
     write_image_folders(root / "images", train=8)
     write_tiny_backbone(root / "vit")
-    for seed in range(5):
+    for seed in range(4):
         folder = tiny_bert(root / f"bert{seed}", seed=seed)
         (folder / "frostline.json").write_text(json.dumps({"words": 1000 * 4**seed}))
     pairs = {"agreement": [["Two soldiers were injured.", "Two soldiers was injured."]] * 3}
@@ -49,24 +49,23 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_whole_study_through_the_installed_entry_point(place: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     names = [str(place / f"bert{seed}") for seed in range(4)]
-    words = ["--data-root", place / "texts", "--what", "layers,mdl,pairs,cloze,spans,curve", "--out", out]
-    files = ["--pairs", place / "pairs.json", "--cloze", place / "cloze.jsonl", "--spans", place / "spans.jsonl"]
+    words = ["--data-root", place / "texts", "--out", out]
+    files = ["--pairs", place / "pairs.json", "--cloze", place / "cloze.jsonl"]
     done = subprocess.run(
         [ENTRY, "probe", *names, *map(str, (*words, *files))], capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
-    assert "36 training samples of 3 classes, 30 to learn from, 6 to judge by" in " ".join(done.stdout.split())
+    assert "18 training samples of 3 classes, 15 to learn from, 3 to judge by" in " ".join(done.stdout.split())
     said = done.stdout.index("about "), done.stdout.index("Which backbone, which layer")
     assert said[0] < said[1], "the time is told first"
     assert "use: cil-run --backbone" in done.stdout and "--benchmark text --data-root" in done.stdout
-    pictures = {"layers.png", "mdl.png", "portions.png", "spans.png", "pairs.png", "examples.png", "curve-1.png"}
+    pictures = {"layers.png", "mdl.png", "portions.png", "pairs.png", "curve-1.png"}
     assert {"report.html", "report.json", *pictures} <= {path.name for path in out.iterdir()}
     facts = json.loads((out / "report.json").read_text())["facts"]
     assert [found["seen"] for found in facts["backbones"]] == [1000, 4000, 16000, 64000]
     for found in facts["backbones"]:
         assert [layer["layer"] for layer in found["layers"]] == ["embeddings", "0", "1", "mix"]
         assert found["cloze"]["questions"] == 1 and len(found["minimal pairs"]["accuracy"]) == 1
-        assert found["head on frozen features"][-1]["samples"] == 30
     tables = json.loads((out / "report.json").read_text())["tables"]
     kbit = [float(row[5]) for row in tables[0]["rows"]]
     assert kbit == sorted(kbit) and len(kbit) == 16, "the best code is first"
@@ -74,6 +73,28 @@ def test_a_whole_study_through_the_installed_entry_point(place: Path, tmp_path: 
     assert facts["curves"]["code length of the last layer, kbit"]["fit"] is not None
     page = (out / "report.html").read_text()
     assert "Learning curves" in page and "Minimal pairs" in page and "Cloze questions" in page
+
+
+def test_spans_and_fine_tuning(place: Path, tmp_path: Path) -> None:
+    words = [
+        "--data-root",
+        place / "texts",
+        "--what",
+        "curve,spans",
+        "--spans",
+        place / "spans.jsonl",
+        "--finetune",
+        "3",
+    ]
+    code, out, err = backbone("probe", place / "bert0", *words, "--out", tmp_path / "out")
+    assert code == 0, err
+    assert "about 1 s for 1 backbone, and fine-tuning, which tells its own" in out
+    assert {"spans.png", "examples.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    found = json.loads((tmp_path / "out" / "report.json").read_text())["facts"]["backbones"][0]
+    assert "layers" not in found and [layer["layer"] for layer in found["spans"]] == ["embeddings", "0", "1", "mix"]
+    assert found["spans"][0]["linear"] == 1.0, "the word alone tells the class"
+    assert [point["samples"] for point in found["fine-tuned"]] == [3, 6, 15]
+    assert [point["samples"] for point in found["head on frozen features"]] == [3, 6, 15]
 
 
 def test_images_and_the_advice(place: Path, tmp_path: Path) -> None:
