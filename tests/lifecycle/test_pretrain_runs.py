@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,7 @@ from backbones.lifecycle.pretrain.masking import Masking
 from backbones.lifecycle.pretrain.sequences import Batch
 from backbones.lifecycle.pretrain.sizes import BERT_SIZES
 from backbones.lm import load_language_model
+from backbones.training import ranks
 from backbones.training.loop import Recipe
 
 TEXT = TextPlan(depth=2, width=16, heads=2, vocabulary=130, length=32, dropout=0.1, held=0.2)
@@ -169,16 +171,48 @@ def test_a_run_of_other_settings_does_not_go_on(text_run, tmp_path):
         pretrain_text([text_run.file], tmp_path / "runs", TEXT, RECIPE, resume=True)
 
 
-def test_two_processes_give_the_weights_of_one(text_run, tmp_path):
-    words = ["pretrain", "text", str(text_run.file), "--depth", "2", "--width", "16", "--heads", "2", "--length", "32",
-             "--vocabulary", "130", "--held", "0.2", "--steps", "8", "--batch", "8", "--micro", "4", "--lr", "0.002",
-             "--checkpoints", "3", "--out", str(tmp_path / "two")]  # fmt: skip
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "backbones.cli"]
-    done = subprocess.run([sys.executable, *launch, *words], capture_output=True, text=True, env={**os.environ})
-    assert done.returncode == 0, done.stderr[-2000:]
-    two = load_file(tmp_path / "two" / "model" / "model.safetensors")
-    one = load_file(text_run.found.model / "model.safetensors")
+SECOND = """
+import sys
+from pathlib import Path
+from transformers import BertForPreTraining
+from backbones.lifecycle.pretrain import Stops, TextPlan, pretrain_text
+from backbones.training.loop import Recipe
+from backbones.training.ranks import leave
+print("ready", flush=True)
+file, out, plan, recipe = sys.argv[1:]
+plan, recipe = TextPlan.model_validate_json(plan), Recipe.model_validate_json(recipe)
+pretrain_text([Path(file)], Path(out), plan, recipe, stops=Stops(checkpoints=3))
+leave()
+"""
+
+
+def test_two_processes_give_the_weights_of_one(text_run, tmp_path, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torchrun = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    given = [str(text_run.file), str(tmp_path / "two"), TEXT.model_dump_json(), RECIPE.model_dump_json()]
+    second = subprocess.Popen(
+        [sys.executable, "-c", SECOND, *given],
+        env={**os.environ, **torchrun, "RANK": "1", "LOCAL_RANK": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert second.stdout is not None
+    try:
+        assert second.stdout.readline() == "ready\n"  # else nobody would come to meet this process
+        for key, value in {**torchrun, "RANK": "0", "LOCAL_RANK": "0"}.items():
+            monkeypatch.setenv(key, value)
+        found = pretrain_text([text_run.file], tmp_path / "two", TEXT, RECIPE, stops=Stops(checkpoints=3))
+        assert ranks.world() == 2
+        ranks.leave()
+        assert second.wait(timeout=60) == 0
+    finally:
+        ranks.leave()
+        second.kill()
+    two, one = (load_file(each.model / "model.safetensors") for each in (found, text_run.found))
     assert max((two[key] - one[key]).abs().max().item() for key in one) < 1e-5
+    assert [row["seen"] for row in found.figures] == [row["seen"] for row in text_run.found.figures]
 
 
 def test_a_model_goes_on_and_keeps_its_tasks(text_run, tmp_path):
