@@ -53,7 +53,7 @@ def test_a_student_comes_to_answer_as_its_teacher() -> None:
         for name, param in teacher.module.named_parameters():
             if "LayerNorm.weight" in name:
                 param.fill_(1.0)  # features of a usual size
-    recipe = Recipe(steps=40, batch=8, lr=3e-3)
+    recipe = Recipe(steps=30, batch=8, lr=3e-3)
     plan = Plan(tune=Recipe(steps=10, batch=8, lr=1e-4), layers=recipe, answers=recipe)
     done = distil(teacher, Shape(layers=1, width=16), plan, data=data)
     assert list(done.courses) == ["teacher", "layers", "answers"]
