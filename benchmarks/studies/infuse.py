@@ -79,7 +79,7 @@ def few(name: str, train: list[Any], test: list[Any], per_class: int, most_test:
 
 
 def tasks(folder: Path) -> list[Few]:
-    """Read the tasks: three of sentence classification, one of text matching."""
+    """Read the tasks: four of sentence classification, one of text matching."""
 
     def read(name: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
