@@ -186,6 +186,13 @@ leave()
 """
 
 
+def test_images_that_have_changed_are_noticed(tmp_path):
+    with pytest.raises(Stopped):
+        pretrain_images(coloured_task(), tmp_path / "run", IMAGES, RECIPE, progress=stop_at(2))
+    with pytest.raises(FrostlineError, match=r"begun with digest = .* same data"):
+        pretrain_images(coloured_task(seed=1), tmp_path / "run", IMAGES, RECIPE, resume=True)
+
+
 def test_two_processes_give_the_weights_of_one(text_run, tmp_path, monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

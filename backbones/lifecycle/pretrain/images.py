@@ -32,6 +32,7 @@ from backbones.vit import from_timm
 
 HELD_ROWS = 2000  # of the held-out images are measured, at most
 HELD_BATCH = 64
+PROBED = 64  # images that a run that goes on is recognised by, about
 
 
 class ImagePlan(Settings):
@@ -136,7 +137,7 @@ def pretrain_images(
     place = Workplace(out, asked, resume=resume)
     with place.preparing():
         classes = list(task.train.classes)
-        place.agree("data", {"images": len(task.train), "labels": _digest(task.train), "classes": classes})
+        place.agree("data", {"images": len(task.train), "digest": _digest(task.train), "classes": classes})
         module = build_vit(plan, len(classes), recipe.seed).to(pick_device(device))
         job = _job(module, task, plan, recipe)
         steps_of(chosen, job.volume, recipe.length(job.rows))
@@ -147,7 +148,11 @@ def pretrain_images(
 
 
 def _digest(data: Labelled) -> str:
-    return hashlib.sha256(data.labels.tobytes()).hexdigest()
+    """Return the hex digest of all labels and of some images: reading all of them would take long."""
+    state = hashlib.sha256(data.labels.tobytes())
+    for image in data.raw(range(0, len(data), max(1, len(data) // PROBED))):
+        state.update(image.tobytes())
+    return state.hexdigest()
 
 
 def _job(module: Any, task: Task, plan: ImagePlan, recipe: Recipe) -> Job:
