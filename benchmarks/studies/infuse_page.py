@@ -108,10 +108,13 @@ def _read(facts: dict[str, Any], gains: Gains) -> str:
     helped = [_verdict(f"{base} on {name}", gain) for base, own in gains.items() for name, gain in own.items()]
     clear = [text for text in helped if "not told" not in text]
     told = "; ".join(clear) if clear else "none"
+    held = facts["infused"]["history"][-1]["preserve"]  # its weight is 1
     return f"""## How to read it
 
 Held-out heads: {"; ".join(learned)}. Sentence tasks whose interval leaves out 0: {told}, of {len(helped)}. With so many
-intervals one in twenty would leave out 0 by chance alone. A corpus of news, {facts["infused"]["trained"]:,} pairs and
+intervals one in twenty would leave out 0 by chance alone. The side network learned to tell relations from two mentions
+while the mean state of a sentence was held: at the end it was turned by 1 - cosine = {held:.3f}, so that features of
+sentences could hardly gain or lose. A corpus of news, {facts["infused"]["trained"]:,} pairs and
 public question sets are not the setting of the paper, which infuses a shop's own relations into a shop's own questions.
 """
 
