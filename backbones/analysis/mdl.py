@@ -104,7 +104,8 @@ def online_code(
 
     Rows are put into a random order. The first t1 labels cost log2 K bits each; then a probe is trained on what is
     known and sends the next portion, and so on (portions end at ``PORTIONS`` per cent). Every probe gives all K classes
-    a probability, those too that it has not met; what is known of nothing costs log2 K a label.
+    a probability, those too that it has not met; what is known of nothing costs log2 K a label. Features are no secret:
+    those of all rows standardise them.
 
     Without ``learner``, probes are multinomial logistic regressions, see ``fit_probe``; the strength of their penalty
     is, at every portion, the one whose probe did best on the portion before, so that the receiver can follow.
@@ -140,7 +141,7 @@ def online_code(
         if not known:
             mine = [uniform] * (end - known)
         else:
-            probes = _learn(rows[:known], wanted[:known], classes, learner, chooser, known <= ends[-1] * TRIED / 100)
+            probes = _learn(rows, wanted[:known], classes, learner, chooser, known <= ends[-1] * TRIED / 100)
             mine = _choose(probes, rows[known:end], wanted[known:end], chooser)
         costs += mine
         sent.append(Portion(known, end - known, math.fsum(mine), len(np.unique(wanted[:known]))))
@@ -173,15 +174,18 @@ def _learn(
     chooser: _Chooser | None,
     everything: bool,
 ) -> dict[float, Bits]:
-    """Return probes by the strength of their penalty; a learner of the caller's has one, 0."""
+    """Return probes by the strength of their penalty; a learner of the caller's has one, 0.
+
+    ``rows`` are all rows, of which the first have the ``labels``: their features are no secret of the sender.
+    """
     if chooser is None:
         assert learner is not None
-        return {0.0: learner(rows, labels, classes)}
+        return {0.0: learner(rows[: len(labels)], labels, classes)}
     return {strength: _regression(rows, labels, classes, strength) for strength in chooser.tried(everything)}
 
 
 def _regression(rows: Tensor, labels: NDArray[np.int64], classes: int, strength: float) -> Bits:
-    probe = fit_probe(rows, labels, classes, l2=strength)
+    probe = fit_probe(rows[: len(labels)], labels, classes, l2=strength, like=rows)
 
     def bits(features: Tensor) -> Tensor:
         return probe.log_probabilities(features if features.dim() == 3 else features[:, None]).double() / -math.log(2)

@@ -66,6 +66,7 @@ def fit_probe(
     classes: int,
     *,
     l2: float = 1.0,
+    like: Tensor | None = None,
     start: Probe | None = None,
     progress: Progress = silent,
     phase: str = "probe",
@@ -80,6 +81,8 @@ def fit_probe(
         labels: int64, shape (n,).
         classes: outputs; some may have no row.
         l2: strength of the penalty.
+        like: features, with classes or without, whose mean and deviation standardise; None for ``features``. Of a
+            handful of rows the deviation may be next to nothing, and anything else then lies far outside.
         start: go on from this probe, which gives the same optimum sooner.
         progress: told of every round of the optimizer.
         phase: what to call the work.
@@ -95,7 +98,8 @@ def fit_probe(
     if not bool(torch.isfinite(rows).all()):
         raise FrostlineError("some features are not finite; look at the weights of the backbone.")
     layers, width = rows.shape[1:]
-    mean, scale = rows.mean(dim=0), rows.std(dim=0, correction=0) + 1e-6
+    every = rows if like is None else like.reshape(len(like), *rows.shape[1:])
+    mean, scale = every.mean(dim=0), every.std(dim=0, correction=0) + 1e-6
     ready = (rows - mean) / scale
     targets = torch.from_numpy(labels)
     done = 0

@@ -193,7 +193,7 @@ def _labelled(
     from backbones.analysis.ranking import divide
     from backbones.commands.shared import read_task
 
-    if not benchmark and not data_root and not parts & {"layers", "curve"}:
+    if not parts & {"layers", "curve"}:
         return None, None, {}
     task = read_task(benchmark, data_root, seed=seed, progress=shown.progress)
     each = train if train is not None else max(2, SAMPLES // len(task.train.classes))

@@ -110,6 +110,15 @@ def test_little_data_is_coded_as_defined_and_said() -> None:
     assert "portions have no rows" in said and "nothing is known" in said and "without some of the 10 classes" in said
 
 
+def test_few_rows_that_are_nearly_alike_do_not_blow_the_code_up() -> None:
+    labels = np.random.default_rng(6).integers(0, 10, 2000)
+    order = mdl.numpy_generator(0, "portions").permutation(2000)
+    features = torch.from_numpy(np.random.default_rng(7).normal(size=(2000, 4))).float()
+    features[order[:2]] = features[order[0]] + 1e-7 * torch.arange(2)[:, None]  # all that the first probe has seen
+    code = online_code(features, labels, 10)
+    assert max(portion.bits / portion.rows for portion in code.portions) < 12
+
+
 def test_layers_are_coded_by_their_mean() -> None:
     generator = np.random.default_rng(4)
     labels = generator.integers(0, 3, 300)
