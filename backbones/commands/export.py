@@ -77,8 +77,8 @@ def export(
 
 READING = (
     "Both sides are timed in turn in one process; speed is the ratio of the two times within a round: median (lowest "
-    "to highest). Difference: largest difference of a feature, relative to the largest feature. Int8 puts what enters a "
-    "linear layer on 8 bits by its range in the batch at hand, so that a sample's features depend a little on the "
+    "to highest). Difference: largest difference of a feature, relative to the largest feature. Int8 puts what enters "
+    "a linear layer on 8 bits by its range in the batch at hand, so that a sample's features depend a little on the "
     "samples beside it."
 )
 

@@ -100,8 +100,10 @@ def quantise_calibrated(weight: Tensor, settings: Quantisation, moment: Tensor, 
         stop = min(start + BLOCK, left.shape[1])
         errors = torch.zeros(len(left), stop - start)
         for column in range(start, stop):
-            wanted = left[:, column] if seen is None else left[:, column] * seen[:, column]
+            wanted = left[:, column]
             found[:, column] = snap(wanted, steps[:, column], settings.top)
+            if seen is not None:
+                found[:, column] *= seen[:, column]  # what was to make up for others there is handed on as an error
             error = (wanted - found[:, column] * steps[:, column]) / inverse[column, column]
             left[:, column + 1 : stop] -= error[:, None] * inverse[column, column + 1 : stop]
             errors[:, column - start] = error

@@ -185,7 +185,7 @@ def explore(
         state = {name: tensor.clone() for name, tensor in student.frozen_state().items()}
         for bits in plan.bits:
             if bits == FULL and sparsity == 0:
-                continue
+                continue  # the dense one
             points.append(work.point(student, bits, sparsity, masks))
             student.module.load_state_dict(state)
     chosen, within = choose(dense, points, allowed)
@@ -194,8 +194,8 @@ def explore(
 
 def choose(dense: Point, points: Sequence[Point], allowed: float) -> tuple[Point, bool]:
     """Return the smallest point that loses at most ``allowed``, and True; else the one that loses least, and False."""
-    if dense.judged is None:
-        return points[0], True
+    if not points or dense.judged is None:
+        return next(iter(points), dense), True
     lost = [dense.judged.linear - (point.judged.linear if point.judged else math.nan) for point in points]
     good = [point for point, loss in zip(points, lost, strict=True) if loss <= allowed + 1e-9]
     if good:
