@@ -248,16 +248,22 @@ def _volume_parts(study: Study) -> list[Part]:
     table = curves_table(study.curves)
     if table is None:
         return []
+    groups: dict[str, list[Curve]] = {}
+    for curve in study.curves:
+        groups.setdefault(curve.name.rpartition(", ")[2], []).append(curve)
     found: list[Part] = [table]
-    for number, curve in enumerate(study.curves, start=1):
-        shown = [(x, y) for x, y in zip(curve.x, curve.y, strict=True) if x > 0]
-        if not shown:
-            continue
-        across, up = [x for x, _ in shown], [y for _, y in shown]
-        fits = {curve.name: curve.fit.line(across[0], across[-1])} if curve.fit is not None else None
-        picture = lines({curve.name: (across, up)}, f"{study.wanted.unit} seen", curve.name, log_x=True, fits=fits)
-        said = f"{curve.name} against {study.wanted.unit} seen" + (", and the fit" if fits else "; no fit")
-        found.append(Picture(f"curve-{number}.png", picture, f"{said}."))
+    for number, (unit, curves) in enumerate(groups.items(), start=1):
+        series, fits = {}, {}
+        for curve in curves:
+            shown = [(x, y) for x, y in zip(curve.x, curve.y, strict=True) if x > 0]
+            if shown:
+                series[curve.name] = [x for x, _ in shown], [y for _, y in shown]
+                if curve.fit is not None:
+                    fits[curve.name] = curve.fit.line(shown[0][0], shown[-1][0])
+        if series:
+            picture = lines(series, f"{study.wanted.unit} seen", unit, log_x=True, fits=fits)
+            said = "fits are dashed" if fits else "no fits"
+            found.append(Picture(f"curve-{number}.png", picture, f"Figures against {study.wanted.unit} seen; {said}."))
     return found
 
 

@@ -11,15 +11,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from backbones.analysis.layers import EMBEDDINGS
-from backbones.analysis.pair_files import read_pairs
+from backbones.analysis.layers import EMBEDDINGS, layer_features
+from backbones.analysis.pair_files import PairsByName, read_pairs
 from backbones.analysis.probe_page import facts_of
-from backbones.analysis.ranking import MIX, divide
+from backbones.analysis.ranking import divide, probe_layers
 from backbones.analysis.study import Subject, Wanted, run_study
 from backbones.analysis.volumes import Curve, learning_curves, read_volume
 from backbones.catalog import load_backbone
@@ -49,30 +50,47 @@ def measure(folder: Path, known: Labelled, held: Labelled, pairs: Path, work: Pa
         raise FrostlineError(f"{folder} does not say what it has seen; pass checkpoints of backbone pretrain.")
     subject = Subject(str(folder), partial(load_backbone, str(folder)), volume[0])
     key = digest_json([facts["fingerprint"], EACH, PAIRS, SEED])[:16]
-    codes = _kept(work / f"codes-{key}.json", subject, Wanted(known, held, seed=SEED))
-    asked = _kept(work / f"pairs-{key}.json", subject, Wanted(pairs=read_pairs(pairs, PAIRS, SEED), seed=SEED))
-    single = {layer["layer"]: layer for layer in codes["layers"] if layer["layer"] != MIX}
-    last = single[str(codes["depth"] - 1)]
+    codes = _kept(work / f"codes-{key}.json", lambda: _codes(folder, known, held))
+    asked = _kept(work / f"pairs-{key}.json", lambda: _asked(subject, read_pairs(pairs, PAIRS, SEED)))
+    single = {layer["layer"]: layer for layer in codes["layers"]}
+    ends = [single[EMBEDDINGS], single[str(codes["depth"] - 1)]]
     return {
         "seen": volume[0],
         "parameters": codes["parameters"],
         "figures": {
-            "code, last layer": last["mdl"]["kbit"],
-            "code, embeddings": single[EMBEDDINGS]["mdl"]["kbit"],
-            "linear probe, last layer": 100 * last["linear"],
+            "code, last layer": ends[1]["mdl"]["kbit"],
+            "code, embeddings": ends[0]["mdl"]["kbit"],
+            "linear probe, last layer": 100 * ends[1]["linear"],
             "minimal pairs": 100 * asked["minimal pairs"]["mean"],
             "held-out loss": float(facts["loss"]),
         },
         "paradigms": asked["minimal pairs"]["accuracy"],
-        "layers": codes["layers"],
+        "layers": ends,
     }
 
 
-def _kept(path: Path, subject: Subject, wanted: Wanted) -> dict[str, Any]:
-    """Return the facts of one study, from ``path`` where they are."""
+def _codes(folder: Path, known: Labelled, held: Labelled) -> dict[str, Any]:
+    """Probe the first and the last layer of a checkpoint."""
+    backbone = load_backbone(str(folder))
+    first, second = (layer_features(backbone, part.samples, progress=_tell)[:, [0, -1]] for part in (known, held))
+    found = probe_layers(str(folder), first, second, known, held, seed=SEED, progress=_tell)
+    names = (EMBEDDINGS, str(backbone.depth - 1))
+    layers = [replace(layer, layer=name).summary() for layer, name in zip(found, names, strict=True)]
+    return {"parameters": backbone.parameter_count, "depth": backbone.depth, "layers": layers}
+
+
+def _asked(subject: Subject, pairs: PairsByName) -> dict[str, Any]:
+    """Put minimal pairs to a checkpoint."""
+    say = partial(print, file=sys.stderr, flush=True)
+    study = run_study([subject], Wanted(pairs=pairs, seed=SEED), progress=_tell, say=say)
+    found: dict[str, Any] = facts_of(study)["backbones"][0]
+    return found
+
+
+def _kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what ``make`` has made, from ``path`` where it is."""
     if not path.is_file():
-        say = partial(print, file=sys.stderr, flush=True)
-        write_json(path, facts_of(run_study([subject], wanted, progress=_tell, say=say))["backbones"][0])
+        write_json(path, make())
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
@@ -98,7 +116,8 @@ def page(rows: Sequence[dict[str, Any]], known: int, held: int, pictures: Sequen
             f"training texts of CLINC150 (150 classes; a code that knows nothing takes {uniform:.2f} kbit), with",
             f"probes on frozen features; the linear probe is judged on {held} held-out training texts. Minimal",
             f"pairs: {PAIRS} of each of the {len(rows[0]['paradigms'])} paradigms of BLiMP by pseudo-log-likelihood,",
-            "chance 50 %. One seed.",
+            "chance 50 %. One seed. An encoder that has seen next to nothing is a random projection of a text's",
+            "words, which tells intents apart well: codes are to be read against that, not against the uniform one.",
             "",
             head,
             "|" + "---:|" * (len(FIGURES) + 1),
