@@ -63,7 +63,7 @@ def compress(
     from backbones.commands.shared import load, read_task, screen
     from backbones.core.errors import FrostlineError
     from backbones.lifecycle.compress.frontier import Plan
-    from backbones.lifecycle.compress.report import facts_of, parts_of, table_of
+    from backbones.lifecycle.compress.report import facts_of, parts_of, short_table
     from backbones.lifecycle.compress.run import FOLDER
     from backbones.lifecycle.compress.run import compress as compress_
     from backbones.page import write_page
@@ -93,7 +93,7 @@ def compress(
         frontier = found.frontier
         data = {"data": task.name, "training": len(task.train), "test": len(task.test)} if task is not None else {}
         facts = {"model": model, **data, "threads": threads, "seed": seed, "plan": plan.model_dump(mode="json")}
-        shown.table(table_of(frontier))
+        shown.table(short_table(frontier))
         verdict = f"chosen: {frontier.chosen.name}, {found.packed_bytes:,} bytes packed"
         if not frontier.within:
             verdict += f"; no point loses at most {within:g} points, this one loses least"

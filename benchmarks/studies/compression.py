@@ -1,6 +1,12 @@
-"""Train large, then compress: models of several sizes trained on one small task, compressed, compared at equal bytes.
+r"""Train large, then compress: models of several sizes trained on one small task, compressed, compared at equal bytes.
 
     python -m benchmarks.studies.compression --sizes 16x3,24x3,32x3,48x3,64x3 --out runs/compression
+
+Pages of ``backbone compress`` and ``backbone export`` are taken into the page with ``--reports``, such as those of
+
+    backbone compress timm:vit_tiny_patch16_224 --weights FILE --image-size 112 --benchmark folder \
+        --data-root CIFAR100 --train 10 --test 8 --bits 8,6,4,3 --within 2 --out runs/vit
+    backbone export minilm --format int8 --benchmark split-clinc150 --data-root FILE --train 5 --test 3 --out runs/int8
 
 The claim to test (Li et al. 2020): heavily compressed large models beat lightly compressed small ones at equal bytes.
 """
@@ -42,6 +48,7 @@ def main() -> None:
     parser.add_argument("--retrain", type=int, default=60, help="steps after a round of pruning")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--reports", type=Path, nargs="*", default=[], help="report.json of other commands to show")
     given = parser.parse_args()
     torch.set_num_threads(1)
     task = read_task(given.benchmark, given.data_root, seed=given.seed)
@@ -57,6 +64,7 @@ def main() -> None:
         done[size] = json.loads(file.read_text())
     command = f"python -m benchmarks.studies.compression --sizes {given.sizes} --steps {given.steps} --out DIR"
     page, picture = _page(done, task, command)
+    page += "".join(_reported(json.loads(file.read_text())) for file in given.reports)
     write_text(given.out / "compression.md", page)
     write_json(given.out / "compression.json", done)
     write_bytes(given.out / "compression.png", picture)
@@ -144,6 +152,17 @@ def _page(done: dict[str, Any], task: Task, command: str) -> tuple[str, bytes]:
               f"{len(task.test)} test samples has a sampling error of about {error:.1f} points: smaller differences "
               "say nothing.", ""]  # fmt: skip
     return "\n".join(lines), scatter(groups, "kB by the formula", "linear probe, % right", log_x=True, front=True)
+
+
+def _reported(report: dict[str, Any]) -> str:
+    """Return the tables of another command's page as a section."""
+    lines = [f"\n## {report['title']}", "", report["lead"]]
+    facts = {key: value for key, value in report["facts"].items() if isinstance(value, str | int | float)}
+    lines += ["", "; ".join(f"{key}: {value}" for key, value in facts.items())]
+    for table in report["tables"]:
+        lines += ["", table["caption"], "", f"| {' | '.join(table['header'])} |", "|---" * len(table["header"]) + "|"]
+        lines += [f"| {' | '.join(row)} |" for row in table["rows"]]
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

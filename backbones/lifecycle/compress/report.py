@@ -22,6 +22,18 @@ def table_of(frontier: Frontier, caption: str = "") -> Table:
     return Table(HEADER[:width], [row[:width] for row in rows], caption)
 
 
+SHORT = (0, 1, 3, 5, 6, 7, 8, 10)  # columns that a terminal has room for
+
+
+def short_table(frontier: Frontier) -> Table:
+    """Return ``table_of`` with the columns that a terminal of 80 characters has room for."""
+    whole = table_of(frontier)
+    chosen = [column for column in SHORT if column < len(whole.header)]
+    return Table(
+        tuple(whole.header[column] for column in chosen), [[row[column] for column in chosen] for row in whole.rows]
+    )
+
+
 def _row(point: Point, dense: Point) -> tuple[str, ...]:
     bits = "float32" if point.bits == FULL else f"{point.bits} bits"
     sizes = (f"{point.formula / MEGA:.3f}", f"{point.file / MEGA:.3f}", f"{dense.file / point.file:.2f}x")
