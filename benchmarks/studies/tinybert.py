@@ -101,10 +101,12 @@ def student_of(
     return distil(teacher, shape, plan, data=data, head=head, answers=answers, **kept)
 
 
-def small(args: argparse.Namespace, teacher: Backbone, head: nn.Linear, task: Task, layers: int) -> dict[str, Any]:
+def small(
+    args: argparse.Namespace, teacher: Backbone, head: nn.Linear, task: Task, layers: int, per_class: int | None
+) -> dict[str, Any]:
     """Distil and score a student; its backbone is saved as an ordinary folder."""
     place = args.out / f"layers-{layers}"
-    made = student_of(args, place, teacher, head, task.train.few(args.per_class, 0), layers, {})
+    made = student_of(args, place, teacher, head, task.train.few(per_class, 0), layers, {})
     student, own = made.student.backbone, made.student_head
     assert own is not None
     score = _score(place / "score.json", student, own, task.test)
@@ -112,6 +114,7 @@ def small(args: argparse.Namespace, teacher: Backbone, head: nn.Linear, task: Ta
         save_backbone(student, place / "model", {"teacher": "minilm on CLINC150", "layers": list(made.layers)})
     return {
         "accuracy": score,
+        "per_class": per_class,
         "map": list(made.layers),
         "parameters": student.parameter_count,
         "seconds": sum(course.seconds for course in made.courses.values()),
@@ -168,14 +171,26 @@ def _bar(phase: str, done: int, total: int) -> None:
 def page(args: argparse.Namespace, found: dict[str, Any]) -> str:
     """Return the page."""
     teacher = found["teacher"]
-    rows = [["MiniLM, 6 layers, fine-tuned", _points(teacher["tuned"]), "100.0", f"{found['parameters']:,}", "-", "-"]]
+    rows = [
+        [
+            "MiniLM, 6 layers, fine-tuned",
+            _points(teacher["tuned"]),
+            "100.0",
+            "all",
+            f"{found['parameters']:,}",
+            "-",
+            "-",
+        ]
+    ]
     for layers, each in found["students"].items():
         kept = 100 * each["accuracy"] / teacher["tuned"]
+        few = "all" if each["per_class"] is None else str(each["per_class"])
         one, many = each["latency"]["1"], each["latency"]["32"]
         name = f"{layers} layers, from layers {', '.join(map(str, each['map']))}"
         speeds = [f"{time['ratio']:.2f} ({time['teacher']:.1f} to {time['student']:.1f} ms)" for time in (one, many)]
-        rows.append([name, _points(each["accuracy"]), f"{kept:.1f}", f"{each['parameters']:,}", *speeds])
-    header = ("model", "accuracy", "% of the teacher's", "parameters", "times faster, 1 question", "times faster, 32")
+        rows.append([name, _points(each["accuracy"]), f"{kept:.1f}", few, f"{each['parameters']:,}", *speeds])
+    names = ("model", "accuracy", "% of the teacher's", "questions a class", "parameters")
+    header = (*names, "times faster, 1 question", "times faster, 32")
     full = found["ablation"].get(FULL)
     losses = [
         [name, _points(value), "-" if name == FULL or full is None else f"{100 * (value - full):+.2f}"]
@@ -194,19 +209,19 @@ def _points(share: float) -> str:
 def _lead(args: argparse.Namespace, found: dict[str, Any]) -> str:
     counts, probe = found["counts"], found["teacher"].get("probe")
     said = "" if probe is None else f" (a logistic regression on frozen features: {_points(probe)})"
-    part = "" if args.per_class is None else f" --per-class {args.per_class}"
-    few = "the same questions" if args.per_class is None else f"{args.per_class} of these questions a class"
+    part = f" --per-class {' '.join(map(str, args.per_class))}" if args.per_class else ""
+    few = "as many of these questions a class as the table says" if args.per_class else "the same questions"
     return f"""# MiniLM distilled on CLINC150
 
 Teacher: MiniLM fine-tuned with all its weights for {args.teacher_epochs:g} epoch(s) on {counts[0]:,} questions of 150
 intents{said}. Students have the teacher's width, begin as copies of the layers that they learn from, and learn on
-{few} {args.layer_epochs:g} epoch(s) from layers (embedding, hidden, attention; identity projections; peak rate
-{args.layer_lr:g}) and {args.answer_epochs:g} from answers (soft, temperature 1; peak rate {args.answer_lr:g}; head at
-5 times the rate, begun as the teacher's), {args.batch} questions a step, no general stage, no variants of questions,
-one seed. Accuracy in percent on {counts[1]:,} test questions, used for nothing else. Speed: features of questions of
-9 to 16 tokens, one thread, both models in one process in turns whose order alternates, median of {args.repeats} ratios;
-the machine was
-shared with other work. Made by
+{few} {args.layer_epochs:g} epoch(s) from layers (embedding, hidden,
+attention; identity projections; peak rate {args.layer_lr:g}) and {args.answer_epochs:g} from answers (soft,
+temperature 1; peak rate {args.answer_lr:g}; head at 5 times the rate, begun as the teacher's), {args.batch} questions
+a step, no general stage, no variants of questions, one seed. Accuracy in
+percent on {counts[1]:,} test questions, used for nothing else. Speed: features of questions of 9 to 16
+tokens, one thread, both models in one process in turns whose order alternates, median of {args.repeats} ratios; the
+machine was shared with much other work, so that milliseconds are long. Made by
 
 ```sh
 python -m benchmarks.studies.tinybert --data FILE --teacher-epochs {args.teacher_epochs:g} \\
@@ -238,7 +253,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=float, default=usual)
     parser.add_argument("--layer-lr", type=float, default=3e-4)
     parser.add_argument("--answer-lr", type=float, default=2e-4)
-    parser.add_argument("--per-class", type=int, default=None, help="questions a class for students (default: all)")
+    parser.add_argument("--per-class", type=int, nargs="+", help="questions a class for each student (default: all)")
     numbers = {"batch": 32, "ablation-per-class": 20, "ablation-test": 10, "ablation-layers": 2, "repeats": 41}
     for name, number in {**numbers, "threads": 1}.items():
         parser.add_argument(f"--{name}", type=int, default=number)
@@ -256,7 +271,8 @@ def main() -> None:
         "ablation": {},
     }
     for number, layers in enumerate(args.layers):
-        found["students"][str(layers)] = small(args, teacher, head, task, layers)
+        few = args.per_class[min(number, len(args.per_class) - 1)] if args.per_class else None
+        found["students"][str(layers)] = small(args, teacher, head, task, layers, few)
         _write(args, found)
         for name, score in ablate(args, teacher, head, task, () if number else tuple(LOSSES)):
             found["ablation"][name] = score
