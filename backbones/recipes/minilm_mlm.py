@@ -29,8 +29,8 @@ from backbones.recipes.mlm_train import Course, Plan, train
 
 RANK = 32
 NOTES = {
-    "data": "English novels, news, reviews and speeches: 8.8 million tokens of sentences, of which training saw a part",
-    "licence": "the texts are mostly in the public domain; the base is under Apache-2.0, and so are these weights",
+    "data": "sentences of English novels, news, reviews and speeches; nothing of the base's weights is in the file",
+    "licence": "base: Apache-2.0; texts: novels and speeches in the public domain, the rest distributed for research",
     "card": "MODEL_CARD.md",
 }
 

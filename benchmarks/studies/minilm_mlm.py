@@ -39,8 +39,8 @@ COMMAND = (
     "python -m benchmarks.studies.minilm_mlm --corpus english_corpus.txt.xz --blimp blimp.json.xz --eae DIR --out DIR"
 )
 PARTS = {"start": ("corpus", "blimp"), "language": ("corpus", "blimp"), "arguments": ("eae",)}
-HELD = 120  # held-out sequences
-PAIRS = 30  # of each paradigm
+HELD = 80  # held-out sequences
+PAIRS = 20  # of each paradigm
 
 
 def tell(phase: str, done: int, total: int) -> None:
@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--eae", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cache", type=Path, help="folder with the recipe's tokenised text (default --out)")
-    parser.add_argument("--pairs", type=int, default=PAIRS, help="of each paradigm (default 30)")
+    parser.add_argument("--pairs", type=int, default=PAIRS, help="of each paradigm (default 20)")
     parser.add_argument("--parts", default=",".join(PARTS))
     args = parser.parse_args()
     torch.set_num_threads(1)

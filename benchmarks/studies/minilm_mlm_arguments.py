@@ -25,13 +25,11 @@ PUBLISHED = "expressed"
 TEMPLATES = (
     PUBLISHED,
     "{passage} The {role} of the {type} is {span}.",
-    "{passage} Here, {span} is the {role}.",
-    "{passage} In the event {type}, {span} is the {role}.",
+    "{passage} In this {type} {span} is the {role}.",
 )
 WEIGHTS = (0.1, 0.2, 0.3, 0.4, 0.5)
-TUNED_ON = 150  # sentences of GENEVA val
-JUDGED = ("wikievents", "wikievents-types", "wikievents-raw", "crudeoil", "crudeoil-types")
-FIRST = ("wikievents", "crudeoil")  # what decides about the default
+TUNED_ON = 100  # sentences of GENEVA val
+JUDGED = ("wikievents", "crudeoil")
 
 
 @dataclass(frozen=True)
