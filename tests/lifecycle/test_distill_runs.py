@@ -103,6 +103,9 @@ def test_an_interrupted_distillation_goes_on_to_the_same_bits(tmp_path: Path, st
     assert torch.equal(again.student_head.weight, whole.student_head.weight)
     with pytest.raises(FrostlineError, match="distillation with other settings, data or models"):
         distil(tiny_bert(seed=1), Shape(layers=1, width=16), plan, folder=tmp_path, **given)
+    with pytest.raises(FrostlineError, match="distillation with other settings, data or models"):
+        other = {**given, "corpus": ["a red card", *given["corpus"][1:]]}
+        distil(tiny_bert(), Shape(layers=1, width=16), plan, folder=tmp_path, **other)
 
 
 def test_what_there_is_nothing_to_learn_from_is_refused() -> None:

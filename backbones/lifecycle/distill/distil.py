@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from backbones.base import Backbone
+from backbones.core.artifacts import digest_json
 from backbones.core.errors import FrostlineError
 from backbones.core.labelled import Labelled, Task, check_task
 from backbones.core.samples import Progress, silent
@@ -118,7 +119,8 @@ def distil(
         folder,
         {
             "plan": plan.model_dump(),
-            "samples": [len(part) for part in (corpus, data) if part is not None],
+            "corpus": None if corpus is None else _digest(corpus),
+            "data": None if data is None else [_digest(data.samples), digest_json(data.labels.tolist())],
             "models": [teacher.fingerprint(), made.backbone.fingerprint()],
         },
     )
@@ -134,6 +136,12 @@ def distil(
         work.match("layers", data.samples, plan.layers, answers)
     work.answer(data, answers)
     return work.done
+
+
+def _digest(samples: Sequence[Any]) -> str:
+    """Return the digest of texts; of images, which would all have to be read, of how many there are."""
+    texts = list(samples) if len(samples) and isinstance(samples[0], str) else []
+    return digest_json([len(samples), texts])
 
 
 def _check_plan(plan: Plan, corpus: Sequence[Any] | None, data: Labelled | None) -> None:
