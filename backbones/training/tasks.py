@@ -118,7 +118,7 @@ def finetune(
     if delta is not None:
         params |= {f"delta.{name}": param for name, param in delta.named_parameters()}
         modules.append(delta)
-    targets = torch.from_numpy(data.labels)
+    targets = torch.tensor(data.labels)
 
     def loss(rows: list[int], generator: torch.Generator) -> Tensor:
         with torch.set_grad_enabled(full or delta is not None):

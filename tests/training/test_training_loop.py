@@ -199,6 +199,7 @@ ranks.leave()
 """
 
 
+@pytest.mark.slow  # what pre-training does with two processes is in the default run
 def test_two_processes_train_what_one_trains(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
