@@ -179,7 +179,8 @@ def explore(
                  progress, say)  # fmt: skip
     dense = work.point(backbone, FULL, 0.0, {})
     points: list[Point] = []
-    student, masks = copy.deepcopy(backbone), {}
+    student = copy.deepcopy(backbone)
+    masks: Masks = {}
     for sparsity in plan.sparsity:
         masks = work.pruned(student, sparsity, masks)
         state = {name: tensor.clone() for name, tensor in student.frozen_state().items()}
