@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -95,35 +96,43 @@ def _kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def page(rows: Sequence[dict[str, Any]], known: int, held: int, pictures: Sequence[str]) -> str:
+def page(
+    rows: Sequence[dict[str, Any]],
+    curves: Sequence[Curve],
+    since: float,
+    known: int,
+    held: int,
+    pictures: Sequence[str],
+) -> str:
     """Return the page."""
-    curves = curves_of(rows)
     head = "| words seen | " + " | ".join(f"{name}, {unit}" for name, unit in FIGURES.items()) + " |"
     body = [
         f"| {row['seen']:,.0f} | " + " | ".join(f"{row['figures'][name]:.2f}" for name in FIGURES) + " |"
         for row in rows
     ]
+    error = 50 / math.sqrt(PAIRS * len(rows[0]["paradigms"]))
     uniform = rows[0]["layers"][0]["mdl"]["uniform kbit"]
     return "\n".join(
         [
             "# What checkpoints of one pre-training know",
             "",
             "    python -m benchmarks.studies.volumes CHECKPOINT... --texts clinc150.json --pairs blimp.json \\",
-            "        --work DIR --out benchmarks/results",
+            f"        --since {since:.0f} --work DIR --out benchmarks/results",
             "",
             f"A BERT of {rows[0]['parameters'] / 1e6:.1f} M parameters, pre-trained from scratch by `backbone",
             f"pretrain` on English text, at {len(rows)} volumes. Codes: online code of the intents of {known:,}",
             f"training texts of CLINC150 (150 classes; a code that knows nothing takes {uniform:.2f} kbit), with",
             f"probes on frozen features; the linear probe is judged on {held} held-out training texts. Minimal",
             f"pairs: {PAIRS} of each of the {len(rows[0]['paradigms'])} paradigms of BLiMP by pseudo-log-likelihood,",
-            "chance 50 %. One seed. An encoder that has seen next to nothing is a random projection of a text's",
-            "words, which tells intents apart well: codes are to be read against that, not against the uniform one.",
+            f"chance 50 %, standard error about {error:.1f} points. One seed. An encoder that has seen",
+            "next to nothing is a random projection of a text's words, which tells intents apart well: codes are to be read against that, not against the uniform one.",
             "",
             head,
             "|" + "---:|" * (len(FIGURES) + 1),
             *body,
             "",
-            "Logistic fits, y = from + (to - from) / (1 + exp(-slope (ln x - ln middle))):",
+            f"Curves and logistic fits over the {len(curves[0].x)} checkpoints from {since:,.0f} words on (`--since`):",
+            "y = from + (to - from) / (1 + exp(-slope (ln x - ln middle))).",
             "",
             "| figure | monotone | from | to | middle, words | slope | R2 | remarks |",
             "|---|---|---:|---:|---:|---:|---:|---|",
@@ -146,16 +155,21 @@ def _fit_row(curve: Curve) -> str:
     )
 
 
-def curves_of(rows: Sequence[dict[str, Any]]) -> list[Curve]:
-    """Return the curve of every figure over words seen."""
-    series = {name: [row["figures"][name] for row in rows] for name in FIGURES}
-    return learning_curves([row["seen"] for row in rows], series)
+def curves_of(rows: Sequence[dict[str, Any]], since: float = 0.0) -> list[Curve]:
+    """Return the curve of every figure over words seen, from ``since`` words on."""
+    chosen = [row for row in rows if row["seen"] >= since]
+    series = {name: [row["figures"][name] for row in chosen] for name in FIGURES}
+    return learning_curves([row["seen"] for row in chosen], series)
 
 
-def draw(curves: Sequence[Curve], names: Sequence[str], y: str) -> bytes:
-    """Return a picture of some curves with their fits."""
-    chosen = [curve for curve in curves if curve.name in names]
-    fits = {curve.name: curve.fit.line(curve.x[0], curve.x[-1]) for curve in chosen if curve.fit is not None}
+def draw(rows: Sequence[dict[str, Any]], curves: Sequence[Curve], names: Sequence[str], y: str) -> bytes:
+    """Return a picture of some figures of all checkpoints, with the fits."""
+    chosen = [curve for curve in curves_of(rows) if curve.name in names]
+    fits = {
+        curve.name: curve.fit.line(curve.x[0], curve.x[-1])
+        for curve in curves
+        if curve.name in names and curve.fit is not None
+    }
     return lines({curve.name: (curve.x, curve.y) for curve in chosen}, "words seen", y, log_x=True, fits=fits)
 
 
@@ -170,6 +184,7 @@ def main() -> None:
     parser.add_argument("checkpoints", nargs="+", type=Path)
     parser.add_argument("--texts", required=True, help="file of CLINC150")
     parser.add_argument("--pairs", required=True, type=Path, help="minimal pairs of BLiMP")
+    parser.add_argument("--since", type=float, default=0.0, help="fit the checkpoints from so many words on")
     parser.add_argument("--work", required=True, type=Path)
     parser.add_argument("--out", required=True, type=Path)
     given = parser.parse_args()
@@ -178,12 +193,12 @@ def main() -> None:
     known, held = divide(train, 0.2, SEED)
     rows = [measure(folder, known, held, given.pairs, given.work) for folder in given.checkpoints]
     rows.sort(key=lambda row: float(row["seen"]))
-    curves = curves_of(rows)
-    write_bytes(given.out / "volumes-code.png", draw(curves, ["code, last layer", "code, embeddings"], "kbit"))
-    write_bytes(given.out / "volumes-pairs.png", draw(curves, ["minimal pairs"], "accuracy, %"))
-    text = page(rows, len(known), len(held), ["volumes-code.png", "volumes-pairs.png"])
+    curves = curves_of(rows, given.since)
+    write_bytes(given.out / "volumes-code.png", draw(rows, curves, ["code, last layer", "code, embeddings"], "kbit"))
+    write_bytes(given.out / "volumes-pairs.png", draw(rows, curves, ["minimal pairs"], "accuracy, %"))
+    text = page(rows, curves, given.since, len(known), len(held), ["volumes-code.png", "volumes-pairs.png"])
     write_text(given.out / "volumes.md", text)
-    facts = {"rows": rows, "curves": {curve.name: curve.summary() for curve in curves}}
+    facts = {"since": given.since, "rows": rows, "curves": {curve.name: curve.summary() for curve in curves}}
     write_json(given.out / "volumes.json", facts)
     print(text)
 
