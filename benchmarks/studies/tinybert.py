@@ -224,7 +224,8 @@ tokens, one thread, both models in one process in turns whose order alternates, 
 machine was shared with much other work, so that milliseconds are long. Made by
 
 ```sh
-python -m benchmarks.studies.tinybert --data FILE --teacher-epochs {args.teacher_epochs:g} \\
+python -m benchmarks.studies.tinybert --data FILE --layers {" ".join(map(str, args.layers))} \\
+  --teacher-epochs {args.teacher_epochs:g} \\
   --layer-epochs {args.layer_epochs:g} --answer-epochs {args.answer_epochs:g} --batch {args.batch}{part} \\
   --ablation-per-class {args.ablation_per_class} --ablation-layers {args.ablation_layers} --out DIR
 ```
@@ -238,7 +239,8 @@ def _ablation_lead(args: argparse.Namespace) -> str:
 
 The student of {args.ablation_layers} layers with {args.ablation_per_class} questions a class, as many epochs over them,
 the same order and start in every row; one seed; accuracy on {args.ablation_test} test questions a class, where a
-difference of a point is within the error of the test.
+difference of a point is within the error of the test. All terms of the layers share one gradient, clipped at norm 1, so
+that in so few steps a term with large values, such as that of attention, may leave little to the others.
 
 """
 
