@@ -150,7 +150,9 @@ def _page(done: dict[str, Any], task: Task, command: str) -> tuple[str, bytes]:
     error = 100 * (0.05 * 0.95 / len(task.test)) ** 0.5
     lines += ["", f"The larger model was better in {won} of {fought} contests. An accuracy near 95 % on "
               f"{len(task.test)} test samples has a sampling error of about {error:.1f} points: smaller differences "
-              "say nothing.", ""]  # fmt: skip
+              "say nothing. All sizes had the same number of steps, in which the smallest are far from done: at the "
+              "largest sizes, where training no longer tells them apart, the contest is the fairer one. Of the larger "
+              "models the best point on the test data counts.", ""]  # fmt: skip
     return "\n".join(lines), scatter(groups, "kB by the formula", "linear probe, % right", log_x=True, front=True)
 
 
