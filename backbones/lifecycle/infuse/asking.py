@@ -125,10 +125,11 @@ def ask(
 
 def _answers(question: str, learned: _Seen, asked: _Seen, own: Tensor) -> Answers:
     labels, classes = learned.labels.numpy(), int(max(learned.labels.max(), asked.labels.max())) + 1
-    said = []
-    for features, questions in zip(learned.features, asked.features, strict=True):
-        said.append(fit_linear(features, labels, classes, l2=L2)(questions).argmax(dim=1).numpy())
-    return Answers(question, asked.labels.numpy(), *said, own.numpy(), len(labels))
+    frozen, blocks, infused = (
+        fit_linear(features, labels, classes, l2=L2)(questions).argmax(dim=1).numpy()
+        for features, questions in zip(learned.features, asked.features, strict=True)
+    )
+    return Answers(question, asked.labels.numpy(), frozen, blocks, infused, own.numpy(), len(labels))
 
 
 def _seen(backbone: Backbone, examples: Examples, settings: KaidStyle, progress: Callable[[int, int], None]) -> _Seen:
