@@ -66,7 +66,7 @@ def measure(folder: Path, known: Labelled, held: Labelled, pairs: Path, work: Pa
             "held-out loss": float(facts["loss"]),
         },
         "paradigms": asked["minimal pairs"]["accuracy"],
-        "layers": ends,
+        "layers": [{**layer, "model": folder.name} for layer in ends],
     }
 
 
@@ -125,7 +125,8 @@ def page(
             f"probes on frozen features; the linear probe is judged on {held} held-out training texts. Minimal",
             f"pairs: {PAIRS} of each of the {len(rows[0]['paradigms'])} paradigms of BLiMP by pseudo-log-likelihood,",
             f"chance 50 %, standard error about {error:.1f} points. One seed. An encoder that has seen",
-            "next to nothing is a random projection of a text's words, which tells intents apart well: codes are to be read against that, not against the uniform one.",
+            "next to nothing is a random projection of a text's words, which tells intents apart well: codes are to be",
+            "read against that, not against the uniform one.",
             "",
             head,
             "|" + "---:|" * (len(FIGURES) + 1),
