@@ -145,7 +145,7 @@ def main() -> None:
             if missing:
                 raise FrostlineError(f"the part {part!r} needs {' and '.join(missing)}.")
             if part == "arguments":
-                found[part] = asdict(zero_shot.study(args.eae, tell))
+                found[part] = asdict(zero_shot.study(args.eae, (args.cache or args.out) / "scores.sqlite", tell))
             else:
                 cache, start = args.cache or args.out, part == "start"
                 found[part] = language(args.corpus, args.blimp, cache, args.pairs, start=start)

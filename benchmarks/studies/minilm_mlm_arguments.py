@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ TEMPLATES = (
     "{passage} In this {type} {span} is the {role}.",
 )
 WEIGHTS = (0.1, 0.2, 0.3, 0.4, 0.5)
-TUNED_ON = 100  # sentences of GENEVA val
+TUNED_ON = 60  # sentences of GENEVA val
 JUDGED = ("wikievents", "crudeoil")
 
 
@@ -53,21 +52,24 @@ class Found:
     sets: dict[str, dict[str, Any]]
 
 
-def study(data: Path, progress: Progress) -> Found:
-    """Choose template and weight on a seeded sample of GENEVA val, then compare on the sets of ``JUDGED``."""
-    embedding: Scorer = Cached(make_scorer(["embedding"])[0])
-    masked: dict[str, Scorer] = {each: Cached(_masked(each)) for each in TEMPLATES}
+def study(data: Path, cache: Path, progress: Progress) -> Found:
+    """Choose template and weight on a seeded sample of GENEVA val, then compare on the sets of ``JUDGED``.
+
+    Scores are kept in ``cache``, so that a study that is stopped goes on.
+    """
+    embedding: Scorer = Cached(make_scorer(["embedding"])[0], cache)
+    masked: dict[str, Scorer] = {each: Cached(_masked(each), cache) for each in TEMPLATES}
     case = CASES["geneva"]
     gold = list(read_passages(data / case.file))
     chosen = sorted(numpy_generator(0, "tuning").permutation(len(gold))[:TUNED_ON])
     gold = [gold[row] for row in chosen]
-    plain = _judge(case, data, gold, {"embedding": embedding}, progress)[0].rows[0].report
+    plain = _judge(case, data, gold, {"embedding": embedding}, progress).rows[0].report
     alone: dict[str, float] = {}
     together: list[tuple[str, float, float]] = []
     for template, scorer in masked.items():
         rows: dict[str, Scorer] = {"alone": scorer}
         rows |= {str(weight): Ensemble([(embedding, 1.0), (scorer, weight)]) for weight in WEIGHTS}
-        found = [_share(row) for row in _judge(case, data, gold, rows, progress)[0].rows]
+        found = [_share(row) for row in _judge(case, data, gold, rows, progress).rows]
         alone[template] = found[0]
         together.extend((template, weight, value) for weight, value in zip(WEIGHTS, found[1:], strict=True))
     template, weight, _ = max(together, key=lambda each: each[2])
@@ -90,26 +92,25 @@ def _masked(template: str) -> Scorer:
 
 
 def _figures(case: Case, data: Path, scorers: Mapping[str, Scorer], progress: Progress) -> dict[str, Any]:
-    evaluation, seconds = _judge(case, data, list(read_passages(data / case.file)), scorers, progress)
+    evaluation = _judge(case, data, list(read_passages(data / case.file)), scorers, progress)
     first = evaluation.rows[0].report
     return {
         "title": case.title,
         "documents": first.documents,
         "arguments": first.arguments,
         "measure": "accuracy" if case.spans else "F1",
-        "rows": {row.name: _row(row) | {"seconds": seconds[row.name]} for row in evaluation.rows},
+        "rows": {row.name: _row(row) for row in evaluation.rows},
     }
 
 
 def _judge(
     case: Case, data: Path, passages: Sequence[Passage], scorers: Mapping[str, Scorer], progress: Progress
-) -> tuple[Evaluation, dict[str, float]]:
-    """Evaluate scorers on the same passages; seconds are those of scoring what no scorer before has scored."""
+) -> Evaluation:
+    """Evaluate scorers on the same passages, each under all constraints."""
     ontology = case.ontology if not case.ontology.endswith(".json") else str(data / case.ontology)
     settings = PredictSettings.parse(
         {"candidates": "arguments" if case.spans else "auto", "extent": case.extent, "margins": False}, case.title
     )
-    seconds: dict[str, float] = {}
     spelled: list[Passage] = []
 
     def rows() -> Iterator[tuple[str, Any, Sequence[Passage]]]:
@@ -117,14 +118,12 @@ def _judge(
             predictor = Predictor(scorer, ontology, settings, name=name)
             spelled[:] = [predictor.spell(passage)[0] for passage in passages]
             blinded = [blind(passage, spans=case.spans, types=case.types) for passage in spelled]
-            began = time.perf_counter()
             scored = compare.prepare(predictor, blinded, progress)
-            seconds[name] = time.perf_counter() - began
             _, kind, predicted = next(iter(compare.rows(predictor, spelled, scored, progress=progress)))
             yield name, kind, predicted
 
     made = list(rows())
-    return evaluate_rows(spelled, made), seconds
+    return evaluate_rows(spelled, made)
 
 
 def _share(row: NamedReport) -> float:
