@@ -60,10 +60,7 @@ def lines(
         if fitted:
             assert fits is not None
             axes.plot(*fits[name], color=colour, linestyle="--", linewidth=1.2, zorder=2)
-    if log_x:
-        axes.set_xscale("log")
-    if log_y:
-        axes.set_yscale("log")
+    _scales(axes, log_x, log_y)
     return _png(figure, axes, x, y, title, len(series))
 
 
@@ -102,8 +99,7 @@ def scatter(
     if front:
         best = pareto([(across, up) for across, up, _ in every])
         axes.plot(*zip(*best, strict=True), color="0.5", linewidth=1.0, drawstyle="steps-post", zorder=1, label="front")
-    if log_x:
-        axes.set_xscale("log")
+    _scales(axes, log_x, log_y=False)
     return _png(figure, axes, x, y, title, len(groups) + front)
 
 
@@ -175,6 +171,17 @@ def _figure(wide: float, high: float) -> tuple[Figure, Axes]:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     return figure, axes
+
+
+def _scales(axes: Axes, log_x: bool, log_y: bool) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    for wanted, scale, axis in ((log_x, axes.set_xscale, axes.xaxis), (log_y, axes.set_yscale, axes.yaxis)):
+        if wanted:
+            scale("log")
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=9))
+            axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+            axis.set_minor_formatter(NullFormatter())  # between the powers of ten labels would overlap
 
 
 def _png(figure: Figure, axes: Axes, x: str, y: str, title: str, named: int) -> bytes:
