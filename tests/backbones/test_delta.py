@@ -340,6 +340,7 @@ def test_fingerprints_follow_settings_class_and_state():
     assert len({one, grown(Nothing(), 2.0), grown(Other(), 1.0), grown(Other(size=2), 1.0)}) == 4
 
 
+@pytest.mark.slow  # the contract of PATs does forty in the default run
 def test_200_rounds_leave_nothing_behind(backbone):
     def tensors():
         gc.collect()

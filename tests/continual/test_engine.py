@@ -68,8 +68,15 @@ class Stop:
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("head", ["ipt", "linear"])
-@pytest.mark.parametrize("schedule", ["first", "every"])
+@pytest.mark.parametrize(
+    "schedule, head",
+    [
+        ("first", "linear"),
+        ("every", "ipt"),
+        pytest.param("first", "ipt", marks=pytest.mark.slow),
+        pytest.param("every", "linear", marks=pytest.mark.slow),
+    ],
+)
 def test_killed_anywhere_and_resumed_gives_the_same_numbers(place, tmp_path, schedule, head):
     values = settings(place, pat_schedule=schedule, head=head)
     whole = finish(values, tmp_path / "whole").numbers()
