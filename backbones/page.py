@@ -107,7 +107,7 @@ def _part(part: Part) -> str:
             f'<figcaption class="note">{caption}</figcaption></figure>\n'
         )
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in part.header)
-    rows = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>\n" for row in part.rows)
+    rows = "".join(f"<tr><td>{escape(first)}</td>{''.join(map(_cell, rest))}</tr>\n" for first, *rest in part.rows)
     caption = f"<caption>{escape(part.caption)}</caption>" if part.caption else ""
     return (
         f'<div class="wide"><table>{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n'

@@ -50,7 +50,7 @@ def _row(point: Point, dense: Point) -> tuple[str, ...]:
         f"{judged.kept:.1%}",
         f"{judged.ncm:.1%}",
         f"{judged.agreed:.1%}",
-        "" if speed is None else f"{speed.milliseconds:.3g}",
+        "" if speed is None else f"{speed.milliseconds:,.1f}",
         "" if speed is None else f"{speed.ratio[1]:.2f} ({speed.ratio[0]:.2f} to {speed.ratio[2]:.2f})",
     )
 
