@@ -169,6 +169,14 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
             bounds = _bounds(row["interval"], "{:.1f}"), _bounds(row["difference interval"], "{:+.1f}")
             yield f"| {name} | {_percent(row['value'])} | {bounds[0]} | {change} | {bounds[1]} |"
         yield ""
+    gains = [list(one["rows"].values())[-1]["difference"] for one in found["sets"].values()]
+    if all(gain > 0 for gain in gains):
+        yield "The ensemble helps on every set.\n"
+    else:
+        yield (
+            "The ensemble does not help on every set, so the default of eae-zero stays the embedding scorer alone. The "
+            "weight was chosen on the sample above and not changed after these sets were seen.\n"
+        )
 
 
 def _percent(share: float) -> str:
