@@ -170,8 +170,8 @@ def _shape(
 
 
 def _corpus(paths: Sequence[Path], teacher: Backbone, shown: Screen) -> Sequence[Any]:
-    from backbones.lifecycle.distill.corpus import read_images
     from backbones.training.corpus import read_documents
+    from backbones.training.unlabelled import read_images
 
     if teacher.modality == "image":
         return read_images(paths)

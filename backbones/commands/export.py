@@ -100,8 +100,8 @@ def _estimate(backbone: Backbone, samples: Any, rounds: int, task: Task | None) 
 def _speeds(backbone: Backbone, run: Any, samples: Any, rounds: int, found: Any, shown: Screen) -> Table:
     import torch
 
-    from backbones.lifecycle.compress.measure import compare_speed
     from backbones.page import Table
+    from backbones.training.timing import compare_speed
 
     ready = backbone.preprocessing(samples)
 

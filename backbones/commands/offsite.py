@@ -168,7 +168,7 @@ def plug(
 
 
 def _unlabelled(place: Path, modality: str, samples: int, seed: int) -> Sequence[object]:
-    from backbones.lifecycle.offsite.unlabelled import read_unlabelled
+    from backbones.training.unlabelled import read_unlabelled
 
     return read_unlabelled(place, modality, samples, seed)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import torch
 from backbones.catalog import load_backbone
 from backbones.core.artifacts import write_json
 from backbones.core.errors import FrostlineError
+from backbones.recipes.lines import Lines
 from backbones.recipes.mlm_file import export, write_graft
 from backbones.recipes.mlm_model import Learner, tokenizer_of
 from backbones.recipes.mlm_text import sequences_of
@@ -35,29 +35,13 @@ NOTES = {
 }
 
 
-class Lines:
-    """A Progress for a log: one line per phase, at most once every ``every`` seconds."""
-
-    def __init__(self, every: float = 30.0) -> None:
-        self.every = every
-        self.began: dict[str, float] = {}
-        self.told = 0.0
-
-    def __call__(self, phase: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        began = self.began.setdefault(phase, now)
-        if now - self.told >= self.every or done == total:
-            self.told = now
-            sys.stderr.write(f"{phase} {done}/{total} {now - began:.0f} s\n")
-
-
 def _say(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
 def run(corpus: Path, out: Path, plan: Plan, rank: int = RANK) -> tuple[Learner, Course]:
     """Read the text, train, and return what was trained and how it went."""
-    lines = Lines()
+    lines = Lines(30.0)
     backbone = load_backbone("minilm")
     tokenizer = tokenizer_of(backbone)
     data, _ = sequences_of(corpus, tokenizer, out / "cache", progress=lines)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,12 @@ from timm.models.vision_transformer import VisionTransformer
 
 from backbones.core.artifacts import digest_tensors, load_tensors, save_tensors, write_json
 from backbones.core.errors import FrostlineError
+from backbones.core.samples import Progress
 from backbones.core.seed import numpy_generator, torch_generator
 from backbones.recipes.distil import Course, Lesson, Plan, distil
 from backbones.recipes.evaluate import class_means, features, linear_probe
 from backbones.recipes.images import read_class_folders, to_unit
+from backbones.recipes.lines import Lines
 from backbones.recipes.student import build_student
 from backbones.recipes.teacher import Teacher, cached_targets, load_teacher
 
@@ -51,24 +52,8 @@ NOTES = {
 }
 
 
-class Bar:
-    """A Progress for a terminal: one line per phase, at most once every ``every`` seconds."""
-
-    def __init__(self, every: float = 10.0) -> None:
-        self.every = every
-        self.began: dict[str, float] = {}
-        self.told = 0.0
-
-    def __call__(self, phase: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        began = self.began.setdefault(phase, now)
-        if now - self.told >= self.every or done == total:
-            self.told = now
-            sys.stderr.write(f"{phase} {done}/{total} {now - began:.0f} s\n")
-
-
 def lesson_of(
-    folder: Path, teacher: Teacher, count: int | None, out: Path, plan: Plan, device: torch.device, bar: Bar
+    folder: Path, teacher: Teacher, count: int | None, out: Path, plan: Plan, device: torch.device, bar: Progress
 ) -> Lesson:
     """Read the training images and the teacher's answers to ``count`` of them (None: all), cached in ``out``/cache."""
     found = read_class_folders(folder / "train", SIZE, out / "cache", bar)
@@ -111,7 +96,7 @@ def train(
 
     The files are ``vit_micro.safetensors``, ``vit_micro.json`` and ``training.json``.
     """
-    bar = Bar()
+    bar = Lines()
     lesson = lesson_of(folder, teacher, count, out, plan, device, bar)
     if start is None:
         sample = to_unit(lesson.images[:1024], torch.device("cpu"))
@@ -175,7 +160,7 @@ def load(folder: Path) -> VisionTransformer:
 
 def measure(model: VisionTransformer, folder: Path, device: torch.device, workers: int = 1) -> dict[str, float]:
     """Return the accuracy in percent of a linear probe and of cosine class means on frozen features of ``folder``."""
-    bar = Bar()
+    bar = Lines()
     held = "test" if (folder / "test").is_dir() else "val"
     known = read_class_folders(folder / "train", SIZE, progress=bar, flag="--evaluate")
     asked = read_class_folders(folder / held, SIZE, progress=bar, flag="--evaluate")

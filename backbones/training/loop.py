@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -209,8 +210,12 @@ def rows_of(step: int, count: int, recipe: Recipe) -> list[int]:
     """Return the rows of ``step``: every epoch is a permutation of its own, cut into batches; the last may be short."""
     batch = min(recipe.batch, count)
     epoch, place = divmod(step, math.ceil(count / batch))
-    order = torch.randperm(count, generator=torch_generator(recipe.seed, "epoch", epoch))
-    return order[place * batch : (place + 1) * batch].tolist()
+    return _order(recipe.seed, epoch, count)[place * batch : (place + 1) * batch].tolist()
+
+
+@lru_cache(maxsize=1)  # every step of an epoch asks for it
+def _order(seed: int, epoch: int, count: int) -> Tensor:
+    return torch.randperm(count, generator=torch_generator(seed, "epoch", epoch))
 
 
 def _run(

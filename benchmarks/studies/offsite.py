@@ -34,11 +34,11 @@ from backbones.lifecycle.offsite.lower import Lower
 from backbones.lifecycle.offsite.middle import Distilling
 from backbones.lifecycle.offsite.split import split
 from backbones.lifecycle.offsite.tune import adapter_of, tune
-from backbones.lifecycle.offsite.unlabelled import read_unlabelled
 from backbones.lifecycle.offsite.ways import PLUGGED, Way, four_ways, interval, recovered
 from backbones.pat.layers import pick_layers
 from backbones.training.loop import Recipe
 from backbones.training.tasks import finetune
+from backbones.training.unlabelled import read_unlabelled
 from benchmarks.studies.offsite_page import page
 
 

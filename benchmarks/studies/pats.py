@@ -62,6 +62,7 @@ ROWS = (
     Row("layernorm+prefix+adapter", 2e-3, {"adapter": {"where": "proj"}}),
     Row("vpt+adapter", 2e-3),
     Row("lora+mix", 1e-3),
+    Row("side", 1e-3),
 )
 
 

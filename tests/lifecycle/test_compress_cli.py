@@ -8,10 +8,10 @@ from command_lines import backbone, cil, installed
 
 from backbones.core.errors import FrostlineError
 from backbones.lifecycle.compress.frontier import Plan, explore
-from backbones.lifecycle.compress.measure import compare_speed
 from backbones.lifecycle.compress.report import table_of
 from backbones.testing_models import tiny_vit
 from backbones.training.saving import save_backbone
+from backbones.training.timing import compare_speed
 
 DIGITS = ("--benchmark", "split-digits", "--train", "6", "--test", "6")
 

@@ -22,7 +22,6 @@ from backbones.core.labelled import Labelled
 from backbones.core.seed import torch_generator
 from backbones.encoder import Encoder
 from backbones.lifecycle.distill.augment import Variants, Varier, with_variants
-from backbones.lifecycle.distill.corpus import read_images
 from backbones.lifecycle.distill.distil import Distilled, Plan, distil
 from backbones.lifecycle.distill.heads import read_head, save_head
 from backbones.lifecycle.distill.latency import latency
@@ -32,6 +31,7 @@ from backbones.lm import LanguageModel
 from backbones.testing_models import WORDS, raw_batch, tiny_bert, tiny_roberta, tiny_vit
 from backbones.training.loop import Recipe
 from backbones.training.tasks import accuracy, logits_of
+from backbones.training.unlabelled import read_images
 
 SHORT = Recipe(steps=4, batch=8, lr=1e-3)
 PLAN = Plan(tune=None, layers=SHORT, answers=SHORT)

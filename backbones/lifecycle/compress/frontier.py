@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
@@ -22,11 +21,12 @@ from backbones.core.settings import Settings
 from backbones.lifecycle.compress.calibrate import moments, quantise_calibrated
 from backbones.lifecycle.compress.grid import FEWEST, MOST, Codes, Granularity, Quantisation, quantise
 from backbones.lifecycle.compress.layers import TABLE, linear_layers, quantised_layers
-from backbones.lifecycle.compress.measure import ROUNDS, Judge, Judged, Speed, compare_speed, sample_batch
+from backbones.lifecycle.compress.measure import Judge, Judged, sample_batch
 from backbones.lifecycle.compress.packed import FULL, Packed, Weights, pack_weights
 from backbones.lifecycle.compress.prune import Masks, check_sparsity, zeros
 from backbones.lifecycle.compress.retrain import Retrainer, Way, no_data, prune_iteratively
 from backbones.training.loop import Recipe, Say, duration, mute
+from backbones.training.timing import ROUNDS, Speed, compare_speed, forward_of
 
 CALIBRATION = 256  # samples
 TRAINING = 3  # a step of training in forward passes
@@ -238,7 +238,7 @@ class _Work:
         """Say how long all of it will take, from the time of one batch."""
         if self.batch is None or self.task is None:
             return
-        plan, run = self.plan, _forward(self.dense, self.batch)
+        plan, run = self.plan, forward_of(self.dense, self.batch)
         run()
         began = time.perf_counter()
         run()
@@ -293,7 +293,7 @@ class _Work:
         if self.judge is not None and self.batch is not None:
             found.judged = self.judge.judge(student, found.name)
             runs = {"dense": self.dense, "this": student}
-            found.speed = compare_speed({name: _forward(each, self.batch) for name, each in runs.items()})["this"]
+            found.speed = compare_speed({name: forward_of(each, self.batch) for name, each in runs.items()})["this"]
         return found
 
     def _recovered(self, student: Backbone, weights: Weights, what: str) -> tuple[Weights, dict[str, Tensor]]:
@@ -319,11 +319,3 @@ class _Work:
                 codes[f"{path}.weight"] = quantise_calibrated(weight, self.settings[bits], moment, mask)
             self.progress(f"{bits} bits: rounding", number + 1, len(self.layers))
         return Weights(codes, {f"{path}.weight": mask for path, mask in masks.items()}, state)
-
-
-def _forward(backbone: Backbone, batch: Tensor) -> Any:
-    def run() -> Tensor:
-        with torch.inference_mode():
-            return backbone.features(batch)
-
-    return run

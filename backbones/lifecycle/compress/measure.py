@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import statistics
-import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,6 @@ from backbones.features import FeatureStore
 from backbones.training.tasks import fit_linear
 
 PENALTY = 20.0  # of a probe: few samples a class and standardised features want a strong one
-ROUNDS = 7  # of a comparison of speeds
 
 
 @dataclass(frozen=True)
@@ -140,43 +137,6 @@ def _digest(raw: Any) -> bytes:
     else:
         state.update(repr(raw.shape).encode() + np.ascontiguousarray(raw).tobytes())
     return state.digest()
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Milliseconds of a batch, median, and how many times faster than the first one: lowest, median, highest ratio."""
-
-    milliseconds: float
-    ratio: tuple[float, float, float]
-
-
-def compare_speed(
-    runs: Mapping[str, Callable[[], object]], rounds: int = ROUNDS, progress: Progress = silent
-) -> dict[str, Speed]:
-    """Time functions in turn, so that what else the machine does hits all of them; the first is the reference.
-
-    Each is called once before the clock starts. Ratios are taken within a round.
-
-    Args:
-        runs: name -> what to time; threads are the caller's affair.
-        rounds: times each is called.
-        progress: told of the rounds.
-    """
-    for run in runs.values():
-        run()
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(rounds):
-        for name, run in runs.items():
-            began = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - began)
-        progress("timing", number + 1, rounds)
-    first = seconds[next(iter(runs))]
-    found = {}
-    for name, mine in seconds.items():
-        ratios = sorted(reference / own for reference, own in zip(first, mine, strict=True))
-        found[name] = Speed(1e3 * statistics.median(mine), (ratios[0], statistics.median(ratios), ratios[-1]))
-    return found
 
 
 def sample_batch(backbone: Backbone, data: Labelled) -> Tensor:

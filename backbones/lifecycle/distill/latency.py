@@ -1,16 +1,13 @@
-"""How fast a student is beside its teacher: measured in turns, in one process."""
+"""How fast a student is beside its teacher."""
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from backbones.base import Backbone
+from backbones.training.timing import compare_speed, forward_of
 
 
 @dataclass(frozen=True)
@@ -31,24 +28,6 @@ def latency(teacher: Backbone, student: Backbone, samples: Sequence[Any], repeat
         repeats: pairs of runs, after one pair that does not count.
     """
     batch = student.preprocessing(samples).to(student.device)
-    pair = (teacher, student)
-    times: tuple[list[float], list[float]] = ([], [])
-    for turn in range(repeats + 1):
-        for which in (0, 1) if turn % 2 else (1, 0):
-            seconds = _timed(pair[which], batch)
-            if turn:
-                times[which].append(1000 * seconds)
-    ratios = [slow / fast for slow, fast in zip(*times, strict=True)]
-    return Latency(statistics.median(times[0]), statistics.median(times[1]), statistics.median(ratios))
-
-
-def _timed(backbone: Backbone, batch: torch.Tensor) -> float:
-    device = backbone.device
-    with torch.inference_mode():
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        began = time.perf_counter()
-        backbone.features(batch)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-    return time.perf_counter() - began
+    runs = {"teacher": forward_of(teacher, batch), "student": forward_of(student, batch)}
+    found = compare_speed(runs, repeats, alternate=True)
+    return Latency(found["teacher"].milliseconds, found["student"].milliseconds, found["student"].ratio[1])

@@ -1,4 +1,4 @@
-"""Images without labels, read when they are asked for."""
+"""Data without labels, from files: images that are read when they are asked for, sentences."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backbones.core.errors import FrostlineError
+from backbones.core.seed import numpy_generator
+from backbones.training.corpus import read_documents
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 
@@ -46,6 +48,27 @@ def read_images(paths: Sequence[Path]) -> Images:
             f"the corpus is empty: no image ({', '.join(sorted(SUFFIXES))}) in {', '.join(map(str, paths))}."
         )
     return Images(found)
+
+
+def read_unlabelled(place: Path, modality: str, most: int, seed: int) -> Sequence[Any]:
+    """Return at most ``most`` sentences of texts, or images, drawn by ``seed``, in their order.
+
+    Args:
+        place: a file or folder of text (see ``read_documents``), or images (see ``read_images``).
+        modality: ``"text"`` or ``"image"``.
+        most: how many to draw.
+        seed: of the draw.
+
+    Raises:
+        FrostlineError: nothing there, or nothing readable.
+    """
+    found: Sequence[Any]
+    if modality == "text":
+        found = [sentence for document in read_documents([place]) for sentence in document]
+    else:
+        found = read_images([place])
+    order = numpy_generator(seed, "unlabelled").permutation(len(found))[:most]
+    return [found[int(row)] for row in np.sort(order)]
 
 
 def _decode(path: Path) -> NDArray[np.uint8]:
