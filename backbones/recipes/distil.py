@@ -23,6 +23,7 @@ from backbones.recipes.orthogonal import optimisers
 from backbones.recipes.student import choose_patches, cosine_ramp, encode
 
 Tools = list[torch.optim.Optimizer]
+SHARPNESS = 16.0  # of the cosines that stand for labels
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ class Readers(nn.Module):
     """What reads the student's tokens while it trains, and the teacher's means and deviations; thrown away after.
 
     The class token is compared with the teacher's standardised one directly, so that the shipped features live in
-    a centred space; patch tokens pass through one linear map.
+    a centred space; patch tokens pass through one linear map. Labels are read by cosine to one vector a class, since
+    frozen features are asked for nearest class means later, which sees directions only.
 
     Args:
         lesson: means and deviations are taken of up to 4,096 of its rows.
@@ -107,11 +109,11 @@ class Readers(nn.Module):
             raise FrostlineError(f"the teacher is {wide} wide and the student {width}; pass a teacher of {width}.")
         some = torch.from_numpy(np.asarray(lesson.targets[:4096], dtype=np.float32))
         self.patch = nn.Linear(width, width)
-        self.label = nn.Linear(width, lesson.scores.shape[1])
+        self.label = nn.Linear(width, lesson.scores.shape[1], bias=False)
         with torch.no_grad():
             for layer in (self.patch, self.label):
                 layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) / width**0.5)
-                layer.bias.zero_()
+            self.patch.bias.zero_()
         for name, rows in (("class", some[:, 0]), ("patch", some[:, 1:].flatten(0, 1))):
             self.register_buffer(f"{name}_mean", rows.mean(0))
             self.register_buffer(f"{name}_deviation", rows.std(0) + 1e-4)
@@ -133,7 +135,9 @@ class Readers(nn.Module):
             patches = patches.gather(1, kept[..., None].expand(-1, -1, patches.shape[-1]))
         feature = 1 - nn.functional.cosine_similarity(tokens[:, 0], wanted, dim=-1).mean()
         patch = 1 - nn.functional.cosine_similarity(self.patch(tokens[:, 1:]), patches, dim=-1).mean()
-        return torch.stack([feature, patch, nn.functional.cross_entropy(self.label(tokens[:, 0]), label_targets)])
+        names = nn.functional.normalize(self.label.weight, dim=-1)
+        cosines = nn.functional.normalize(tokens[:, 0], dim=-1) @ names.T
+        return torch.stack([feature, patch, nn.functional.cross_entropy(SHARPNESS * cosines, label_targets)])
 
 
 @dataclass
