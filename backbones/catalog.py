@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backbones.core.errors import FrostlineError, nearest
+from backbones.core.options import LoadOptions as LoadOptions
 from backbones.core.registry import Registry
 
 if TYPE_CHECKING:
     from backbones.base import Backbone
-    from backbones.core.preprocess import Preprocessing
 
 BACKBONES = Registry(
     "backbone",
     "backbones.models",
     {
         "bundled:vit-micro": ("backbones.catalog:bundled", "ViT for 32x32 images, 192 wide, 6 deep; ships with us"),
-        "timm:*": ("backbones.catalog:timm_model", "any timm VisionTransformer, such as timm:vit_tiny_patch16_224"),
+        "timm:*": ("backbones.timm_models:timm_model", "any timm VisionTransformer, such as timm:vit_tiny_patch16_224"),
         "minilm": ("backbones.catalog:text_model", "MiniLM sentence encoder, 384 wide, 6 deep; installed with us"),
         "minilm-mlm": ("backbones.catalog:text_model", "the encoder of our masked language model on MiniLM"),
         "hf:*": (
@@ -30,36 +29,6 @@ BACKBONES = Registry(
         "DIR": ("backbones.catalog:folder_model", "a folder with config.json and model.safetensors"),
     },
 )
-
-
-@dataclass(frozen=True)
-class LoadOptions:
-    """What can be said about any backbone.
-
-    Args:
-        weights: a local file of weights (.safetensors, or .pth/.bin read with ``weights_only``), None for the usual.
-        image_size: side of the input in pixels, None for the model's own.
-        preprocessing: ``"direct"`` or ``"crop"``, None for ``"direct"``.
-        pooling: of a text encoder, see ``backbones.text.POOLINGS``, None for what its folder states, else ``"mean"``.
-        max_tokens: of a text, None for what the encoder takes.
-    """
-
-    weights: Path | None = None
-    image_size: int | None = None
-    preprocessing: str | None = None
-    pooling: str | None = None
-    max_tokens: int | None = None
-
-    def adjust(self, usual: Preprocessing, name: str = "") -> Preprocessing:
-        """Return ``usual`` with the mode and size of these options; raises FrostlineError for options of texts."""
-        for key in ("pooling", "max_tokens"):
-            if getattr(self, key) is not None:
-                raise FrostlineError(
-                    f"{key} = {getattr(self, key)!r} is for text encoders, but backbone {name!r} takes images: "
-                    "leave it out."
-                )
-        size = self.image_size or usual.size
-        return replace(usual, size=size, mode=self.preprocessing or usual.mode)
 
 
 Loader = Callable[[str, LoadOptions], "Backbone"]
@@ -125,83 +94,6 @@ def bundled(name: str, options: LoadOptions) -> Backbone:
     return from_timm(module, name, options.adjust(usual, name), notes)
 
 
-def timm_model(name: str, options: LoadOptions) -> Backbone:
-    """Load ``timm:NAME``, from ``options.weights`` or from the hub's cache or network."""
-    import timm
-
-    from backbones.hub import fetch
-    from backbones.weightfiles import fit, read_weights
-
-    model = name.partition(":")[2]
-    _refuse_unsuited(name, model, options.image_size)
-    extra: dict[str, Any] = {"img_size": options.image_size} if options.image_size else {}
-    notes: tuple[str, ...] = ()
-    if options.weights is not None:
-        module = timm.create_model(model, pretrained=False, num_classes=0, **extra)
-        notes = fit(module, read_weights(options.weights), options.weights)
-    else:
-        repository = timm.get_pretrained_cfg(model, allow_unregistered=False)
-        hub_id = str(getattr(repository, "hf_hub_id", "") or "")
-        hub_id = hub_id if not hub_id.endswith("/") else f"{hub_id}{repository.architecture}.{repository.tag}"
-        module = fetch(name, lambda: timm.create_model(model, pretrained=True, num_classes=0, **extra), hub_id)
-    return _from_timm(module, name, options, notes)
-
-
-def _timm_folder(name: str, config: dict[str, Any], options: LoadOptions) -> Backbone:
-    import timm
-
-    from backbones.hub import fetch
-    from backbones.vit import check_size
-    from backbones.weightfiles import fit, read_weights
-
-    shape, stated = dict(config.get("model_args") or {}), dict(config.get("pretrained_cfg") or {})
-    if options.image_size:
-        check_size(name, options.image_size, int(shape.get("patch_size", 1)))
-        shape["img_size"] = options.image_size
-    path = options.weights or Path(name) / "model.safetensors"
-    weights = read_weights(path)
-
-    def make() -> Any:
-        return timm.create_model(config["architecture"], num_classes=0, pretrained_cfg=stated, **shape)
-
-    module = fetch(name, make)
-    return _from_timm(module, name, options, fit(module, weights, path))
-
-
-def _from_timm(module: Any, name: str, options: LoadOptions, notes: tuple[str, ...]) -> Backbone:
-    from timm.data import resolve_model_data_config
-
-    from backbones.core.preprocess import Preprocessing
-    from backbones.vit import from_timm
-
-    data = resolve_model_data_config(module)
-    kernel = "bilinear" if data["interpolation"] == "bilinear" else "bicubic"
-    usual = Preprocessing(
-        data["input_size"][-1], "direct", data["crop_pct"], kernel, tuple(data["mean"]), tuple(data["std"])
-    )
-    return from_timm(module, name, options.adjust(usual, name), notes)
-
-
-def _refuse_unsuited(name: str, model: str, size: int | None) -> None:
-    """Raise FrostlineError for a name, class or size that cannot work, before anything is downloaded."""
-    import timm
-    import torch
-
-    from backbones.vit import check_size, layout_of
-
-    base, _, tag = model.partition(".")
-    if not timm.is_model(base):
-        close = nearest(base, timm.list_models("*vit*")) or ["vit_tiny_patch16_224"]
-        raise FrostlineError(f"timm has no model {base!r}. Did you mean {', '.join('timm:' + n for n in close)}?")
-    known = timm.list_pretrained(f"{base}.*") or timm.list_pretrained(base)
-    if tag and model not in known:
-        raise FrostlineError(f"timm has no weights {tag!r} of {base!r}. Known: {', '.join(known) or 'none'}.")
-    with torch.device("meta"):  # shapes without values: no time, no memory
-        module = timm.create_model(base, pretrained=False, num_classes=0)
-    layout_of(module, name)
-    check_size(name, size, int(module.patch_embed.patch_size[0]))
-
-
 def folder_model(name: str, options: LoadOptions) -> Backbone:
     """Load a folder with config.json and model.safetensors, as timm (``local-dir:``) or transformers writes it."""
     try:
@@ -209,7 +101,9 @@ def folder_model(name: str, options: LoadOptions) -> Backbone:
     except (OSError, ValueError):
         config = {}
     if isinstance(config, dict) and "architecture" in config and "model_type" not in config:
-        return _timm_folder(name, config, options)
+        from backbones.timm_models import timm_folder
+
+        return timm_folder(name, config, options)
     return transformers_model(name, options)
 
 

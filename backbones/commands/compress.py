@@ -62,7 +62,7 @@ def compress(
 
     from backbones.commands.shared import load, read_task, screen
     from backbones.core.errors import FrostlineError
-    from backbones.lifecycle.compress.frontier import Plan
+    from backbones.lifecycle.compress.plan import Plan
     from backbones.lifecycle.compress.report import facts_of, parts_of, short_table
     from backbones.lifecycle.compress.run import FOLDER
     from backbones.lifecycle.compress.run import compress as compress_

@@ -27,7 +27,8 @@ from backbones.core.errors import FrostlineError
 from backbones.core.labelled import Task
 from backbones.core.preprocess import Preprocessing
 from backbones.core.seed import derive
-from backbones.lifecycle.compress.frontier import Frontier, Plan, explore
+from backbones.lifecycle.compress.frontier import Frontier, explore
+from backbones.lifecycle.compress.plan import Plan
 from backbones.lifecycle.compress.report import facts_of
 from backbones.plots import scatter
 from backbones.training.loop import Recipe

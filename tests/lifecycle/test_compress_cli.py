@@ -7,7 +7,8 @@ import pytest
 from command_lines import backbone, cil, installed
 
 from backbones.core.errors import FrostlineError
-from backbones.lifecycle.compress.frontier import Plan, explore
+from backbones.lifecycle.compress.frontier import explore
+from backbones.lifecycle.compress.plan import Plan
 from backbones.lifecycle.compress.report import table_of
 from backbones.testing_models import tiny_vit
 from backbones.training.saving import save_backbone

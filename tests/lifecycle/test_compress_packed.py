@@ -12,9 +12,10 @@ from backbones.catalog import load_backbone
 from backbones.core.artifacts import digest_tensors
 from backbones.core.errors import FrostlineError
 from backbones.lifecycle.compress.files import load_packed
-from backbones.lifecycle.compress.frontier import Plan, explore
+from backbones.lifecycle.compress.frontier import explore
 from backbones.lifecycle.compress.packed import pack_weights, unpack_weights
 from backbones.lifecycle.compress.packing import gaps, mask_of, pack, packed_bytes, unpack
+from backbones.lifecycle.compress.plan import Plan
 from backbones.lifecycle.compress.run import compress
 from backbones.testing_models import raw_batch, tiny_bert, tiny_vit
 from backbones.training.loop import Recipe

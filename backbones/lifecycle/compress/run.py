@@ -12,7 +12,8 @@ from backbones.base import Backbone
 from backbones.core.labelled import Task
 from backbones.core.samples import Progress, silent
 from backbones.lifecycle.compress.files import write_packed
-from backbones.lifecycle.compress.frontier import Frontier, Plan, explore
+from backbones.lifecycle.compress.frontier import Frontier, explore
+from backbones.lifecycle.compress.plan import Plan
 from backbones.training.loop import Say, mute
 from backbones.training.saving import Saved, refuse_existing, save_backbone
 
