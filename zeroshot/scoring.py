@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax
+from scipy.special import log_softmax, logsumexp
 
 from backbones.core.errors import FrostlineError
 from backbones.core.samples import Progress, silent
@@ -84,7 +84,8 @@ def score(
     """Ask ``scorer`` about every cell of ``problem``.
 
     Scores of a cell become log-probabilities. A scorer that has the attribute ``scores_none`` = True is asked about
-    NONE like about any role; for the others NONE is as likely as a role is on average. Then ``none_bias`` is added.
+    NONE like about any role; for the others NONE is as likely as a role is on average. Members of an ensemble that are
+    not asked about NONE abstain from it where others are. Then ``none_bias`` is added.
 
     Args:
         problem: cells to score.
@@ -99,28 +100,63 @@ def score(
     Raises:
         FrostlineError: the scorer gave a number that is not finite; the message names the cell.
     """
-    asks_none = bool(getattr(scorer, "scores_none", False))
-    groups = requests_of(problem, asks_none=asks_none)
+    answers, tells_none = _answers(problem, scorer, progress)
+    vector = np.zeros(len(problem.columns))
+    pairs = len(problem.pairs)
+    for pair, cell in enumerate(problem.pairs):
+        vector[problem.pair_groups[pair]] = _cell(answers[pair], none=cell.none, told=tells_none, bias=none_bias)
+    for mention, columns in enumerate(problem.type_groups):
+        if len(answers[pairs + mention]):
+            vector[columns] = type_weight * log_softmax(answers[pairs + mention])
+    return vector
+
+
+def _answers(problem: Problem, scorer: Scorer, progress: Progress) -> tuple[list[Floats], bool]:
+    """Return the log-scores of every group of ``requests_of``, and whether NONE is among them where it is allowed."""
+    tells_none = bool(getattr(scorer, "scores_none", False))
+    members = tuple(getattr(scorer, "members", ()))
+    if not tells_none and any(bool(getattr(member, "scores_none", False)) for member, _ in members):
+        told = [(*_answers(problem, member, progress), weight) for member, weight in members]
+        return _pooled(problem, told), True
+    groups = requests_of(problem, asks_none=tells_none)
     flat = [request for group in groups for request in group]
     answers = np.asarray(scorer.score(flat, progress), dtype=np.float64) if flat else np.zeros(0)
     _check(answers, flat)
     ends = np.cumsum([len(group) for group in groups])
-    parts = np.split(answers, ends[:-1]) if groups else []
-    vector = np.zeros(len(problem.columns))
-    pairs = len(problem.pairs)
-    for pair, cell in enumerate(problem.pairs):
-        vector[problem.pair_groups[pair]] = _cell(parts[pair], none=cell.none, asked=asks_none, bias=none_bias)
-    for mention, columns in enumerate(problem.type_groups):
-        if len(parts[pairs + mention]):
-            vector[columns] = type_weight * log_softmax(parts[pairs + mention])
-    return vector
+    return (np.split(answers, ends[:-1]) if groups else []), tells_none
 
 
-def _cell(answers: Floats, *, none: bool, asked: bool, bias: float) -> Floats:
+def _pooled(problem: Problem, told: Sequence[tuple[list[Floats], bool, float]]) -> list[Floats]:
+    """Pool members of which some say nothing of NONE: they abstain from it, and speak for roles like the others.
+
+    Args:
+        problem: whose cells.
+        told: answers of each member, whether NONE is among them, and its weight.
+    """
+    found: list[Floats] = []
+    for group in range(len(problem.pairs) + len(problem.mentions)):
+        none = group < len(problem.pairs) and problem.pairs[group].none
+        if not len(told[0][0][group]):
+            found.append(np.zeros(0))
+            continue
+        roles = np.sum(
+            [weight * log_softmax(rows[group][:-1] if none and tells else rows[group]) for rows, tells, weight in told],
+            axis=0,
+        )
+        if not none:
+            found.append(roles)
+            continue
+        heard = log_softmax(np.sum([weight * log_softmax(rows[group]) for rows, tells, weight in told if tells], axis=0)
+                            / sum(weight for _, tells, weight in told if tells))  # fmt: skip
+        found.append(np.append(log_softmax(roles) + logsumexp(heard[:-1]), heard[-1]))
+    return found
+
+
+def _cell(answers: Floats, *, none: bool, told: bool, bias: float) -> Floats:
     """Return log-probabilities of one pair's roles, NONE last where it is allowed."""
     if not none:
         return np.asarray(log_softmax(answers))
-    if not asked:
+    if not told:
         local = log_softmax(answers)
         answers = np.append(local, -np.log(len(local)))
     answers = answers.copy()

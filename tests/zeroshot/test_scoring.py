@@ -8,6 +8,7 @@ from backbones.core.errors import FrostlineError
 from benchmarks.ontologies import EntityType, EventType, Ontology, Role
 from benchmarks.passages import Event, Mention, Passage, Trigger
 from zeroshot.problem import Pair, Problem
+from zeroshot.scorers.ensemble import Ensemble
 from zeroshot.scoring import role_requests, score, type_requests
 
 ONTOLOGY = Ontology(
@@ -55,6 +56,13 @@ class Opinionated(Lengths):
     scores_none = True
 
 
+class Backwards(Lengths):
+    """Likes short labels."""
+
+    def score(self, requests, progress=None):
+        return -0.3 * super().score(requests)
+
+
 def test_requests_say_names_in_the_language_of_the_text():
     asked = role_requests(problem(language="de"), 1)
     assert [each.label for each in asked] == ["attacker", "Ziel"]
@@ -99,6 +107,28 @@ def test_none_bias_is_in_log_odds():
     plain, shifted = score(case, Lengths()), score(case, Lengths(), none_bias=1.5)
     group = case.pair_groups[0]
     assert (shifted[group][2] - shifted[group][0]) - (plain[group][2] - plain[group][0]) == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("weight", [0.2, 1.0, 3.0])
+def test_a_member_that_says_nothing_of_none_abstains_from_it_and_speaks_for_roles(weight):
+    case = problem(none=True)
+    pool = score(case, Ensemble([(Opinionated(), 1.0), (Backwards(), weight)]))
+    alone, other = score(case, Opinionated()), score(case, Backwards())
+    for group in case.pair_groups:
+        assert logsumexp(pool[group]) == pytest.approx(0, abs=1e-12)
+        assert pool[group][-1] == pytest.approx(alone[group][-1])  # as likely as the member that answers says
+        mixed = (np.diff(alone[group][:-1]) + weight * np.diff(other[group][:-1])) / (1 + weight)
+        assert np.diff(pool[group][:-1]) == pytest.approx(mixed)
+    mixed = (np.diff(alone[case.type_groups[1]]) + weight * np.diff(other[case.type_groups[1]])) / (1 + weight)
+    assert np.diff(pool[case.type_groups[1]]) == pytest.approx(mixed)
+
+
+def test_where_no_role_is_out_of_the_question_or_all_answer_the_pool_is_the_ensembles_own():
+    mixed = Ensemble([(Opinionated(), 1.0), (Backwards(), 0.5)])
+    silent = Ensemble([(Lengths(), 1.0), (Backwards(), 0.5)])
+    assert score(problem(), mixed) == pytest.approx(score(problem(), silent))
+    alike = Ensemble([(Opinionated(), 1.0), (Opinionated(), 2.0)])
+    assert score(problem(none=True), alike) == pytest.approx(score(problem(none=True), Opinionated()))
 
 
 def test_scores_that_are_not_finite_are_an_error_that_names_the_cell():

@@ -38,7 +38,7 @@ class Ensemble:
 
     @property
     def scores_none(self) -> bool:
-        """Whether every member answers about "no role at all"; otherwise none is asked."""
+        """Whether every member answers about "no role at all"; else ``zeroshot.scoring.score`` asks those that do."""
         return all(bool(getattr(scorer, "scores_none", False)) for scorer, _ in self.members)
 
     def fingerprint(self) -> str:
