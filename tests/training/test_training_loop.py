@@ -54,6 +54,17 @@ def test_training_lowers_the_loss_and_leaves_no_gradients_and_no_global_draws():
     assert torch.equal(before, torch.random.get_rng_state())
 
 
+def test_bf16_multiplies_in_bf16_and_keeps_weights_in_fp32():
+    seen, layer = [], model()
+    layer[0].register_forward_hook(lambda _module, _given, found: seen.append(found.dtype))
+    halved, course = run(Recipe(steps=40, batch=8, lr=0.05, precision="bf16"), layer=layer)
+    whole, other = run(Recipe(steps=40, batch=8, lr=0.05, precision="fp32"))
+    assert set(seen) == {torch.bfloat16} and {param.dtype for param in halved.parameters()} == {torch.float32}
+    gap = (state(halved) - state(whole)).abs()
+    assert 0 < gap.max() < 0.1  # not the same bits, nearly the same course
+    assert course.curve()[1][-1] == pytest.approx(other.curve()[1][-1], rel=0.1)
+
+
 def test_the_seed_decides_every_bit():
     recipe = Recipe(epochs=2, batch=8, lr=0.05, seed=3)
     assert torch.equal(state(run(recipe)[0]), state(run(recipe)[0]))
