@@ -32,7 +32,7 @@ from backbones.plots import lines
 from benchmarks.catalog import BENCHMARKS
 
 EACH = 16  # texts of each intent
-PAIRS = 20  # minimal pairs of each paradigm
+PAIRS = 100  # minimal pairs of each paradigm
 SEED = 0
 FIGURES = {
     "code, last layer": "kbit",

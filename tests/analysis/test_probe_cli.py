@@ -1,17 +1,14 @@
 """``backbone probe`` as a user meets it."""
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
-from command_lines import backbone, installed
+from command_lines import backbone
 from text_makers import csv_bytes
 from tiny_runs import write_image_folders, write_tiny_backbone
 
 from zeroshot.testing_models import tiny_bert
-
-ENTRY = installed("backbone")
 
 
 @pytest.fixture(scope="module")
@@ -46,19 +43,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_a_whole_study_through_the_installed_entry_point(place: Path, tmp_path: Path) -> None:
+def test_a_whole_study(place: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     names = [str(place / f"bert{seed}") for seed in range(4)]
     words = ["--data-root", place / "texts", "--out", out]
     files = ["--pairs", place / "pairs.json", "--cloze", place / "cloze.jsonl"]
-    done = subprocess.run(
-        [ENTRY, "probe", *names, *map(str, (*words, *files))], capture_output=True, text=True, timeout=600
-    )
-    assert done.returncode == 0, done.stderr
-    assert "18 training samples of 3 classes, 15 to learn from, 3 to judge by" in " ".join(done.stdout.split())
-    said = done.stdout.index("about "), done.stdout.index("Which backbone, which layer")
+    code, told, err = backbone("probe", *names, *words, *files)
+    assert code == 0, err
+    assert "18 training samples of 3 classes, 15 to learn from, 3 to judge by" in " ".join(told.split())
+    said = told.index("about "), told.index("Which backbone, which layer")
     assert said[0] < said[1], "the time is told first"
-    assert "use: cil-run --backbone" in done.stdout and "--benchmark text --data-root" in done.stdout
+    assert "use: cil-run --backbone" in told and "--benchmark text --data-root" in told
     pictures = {"layers.png", "mdl.png", "portions.png", "pairs.png", "curve-1.png"}
     assert {"report.html", "report.json", *pictures} <= {path.name for path in out.iterdir()}
     facts = json.loads((out / "report.json").read_text())["facts"]

@@ -2,6 +2,7 @@
 
 import hashlib
 import multiprocessing
+import time
 from pathlib import Path
 
 import numpy as np
@@ -164,19 +165,26 @@ def test_when_memory_runs_out_the_chunk_is_halved_and_said(tmp_path, encoder, mo
     assert torch.equal(rows, Encoder(encoder.backbone, precision="fp32", chunk=2).features(list(images.pixels)))
 
 
-def _work(folder, seed):
+def _work(folder, seed, waits=False):
     torch.set_num_threads(1)
+    if waits:  # so that both are at it at the same time
+        (Path(folder) / "ready").touch()
+        while not (Path(folder) / "go").exists():
+            time.sleep(0.001)
     FeatureStore(Path(folder)).features(Encoder(tiny_vit(), precision="fp32", chunk=4), Images(30, seed))
 
 
 def test_two_processes_share_one_store(tmp_path, encoder):
     spawn = multiprocessing.get_context("spawn")
-    workers = [spawn.Process(target=_work, args=(str(tmp_path), 5)) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(120)
-        assert worker.exitcode == 0
+    other = spawn.Process(target=_work, args=(str(tmp_path), 5, True))
+    other.start()
+    while not (tmp_path / "ready").exists():
+        assert other.is_alive()
+        time.sleep(0.02)
+    (tmp_path / "go").touch()
+    _work(str(tmp_path), 5)  # this process is the second
+    other.join(120)
+    assert other.exitcode == 0
     store = FeatureStore(tmp_path)
     assert store.missing(encoder, Images(30, 5)) == 0
     assert torch.equal(store.features(encoder, Images(30, 5)), FeatureStore(None).features(encoder, Images(30, 5)))

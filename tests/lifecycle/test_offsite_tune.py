@@ -90,7 +90,7 @@ def test_only_the_adapter_and_the_head_have_gradients(make, pat, exports, monkey
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
-@pytest.mark.parametrize("make", BOTH)
+@pytest.mark.parametrize("make", [tiny_vit, pytest.param(tiny_bert, marks=pytest.mark.slow)])
 def test_every_registered_pat_crosses_to_the_full_model(make, exports, tmp_path):
     full, folder = exports[make]
     plain, export, data = features(full), read_export(folder), labelled(full)
