@@ -35,10 +35,10 @@ def save(pat: str, folder: Path) -> None:
 def test_merge_writes_weights_that_load(tmp_path: Path) -> None:
     # as the artefact of a run has it
     save("lora", tmp_path / "run" / "seed-1993" / "artefact" / "delta")
-    done = backbone("merge", "bundled:vit-micro", tmp_path / "run", "--out", tmp_path / "out")
-    assert done.returncode == 0, done.stderr
-    assert "merged lora into bundled:vit-micro: 12 of 78 tensors changed" in done.stdout
-    assert f"--weights {tmp_path / 'out' / 'model.safetensors'}" in done.stdout
+    code, out, err = here("merge", "bundled:vit-micro", tmp_path / "run", "--out", tmp_path / "out")
+    assert code == 0, err
+    assert "merged lora into bundled:vit-micro: 12 of 78 tensors changed" in out
+    assert f"--weights {tmp_path / 'out' / 'model.safetensors'}" in out
     beside, plain = load_backbone("bundled:vit-micro"), LoadOptions(weights=tmp_path / "out" / "model.safetensors")
     load_delta(tmp_path / "run", beside)
     batch = beside.preprocessing(raw_batch(beside))

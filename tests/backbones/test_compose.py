@@ -1,11 +1,8 @@
 """The laws of adding differences: any order, no trace, no other base."""
 
 import json
-import os
 import pickle
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -402,22 +399,16 @@ def test_extracting_refuses_other_models_and_too_many(change, k, words):
     assert all(word in str(error.value) for word in words)
 
 
-# The command line: once through the installed script, else in this process, which has imported torch already.
+# The command line, in this process, which has imported torch already.
 
 
-SCRIPT = Path(sys.executable).with_name("backbone")
 TEXTS = ["Where is my new card?", "Please book a flight to Rome for tomorrow morning."]
-
-
-def run(*words):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([SCRIPT, *map(str, words)], capture_output=True, text=True, env=environment)
-    assert "Traceback" not in done.stderr, done.stderr
-    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture
 def here(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+
     def call(*words):
         monkeypatch.setattr(sys, "argv", ["backbone", *map(str, words)])
         with pytest.raises(SystemExit) as stop:
@@ -437,7 +428,7 @@ def text_base(tmp_path_factory):
     return folder
 
 
-def test_composes_a_text_encoder_that_transformers_loads_and_both_orders_are_the_same_file(text_base, tmp_path):
+def test_composes_a_text_encoder_that_transformers_loads_and_both_orders_are_the_same_file(text_base, here, tmp_path):
     from transformers import AutoModel, AutoTokenizer
 
     backbone = load_backbone(str(text_base))
@@ -445,7 +436,7 @@ def test_composes_a_text_encoder_that_transformers_loads_and_both_orders_are_the
     paths = [tmp_path / f"{each.label}.safetensors" for each in differences]
     for path, each in zip(paths, differences, strict=True):
         save_difference(path, each)
-    code, out, error = run("compose", text_base, *paths, "--out", tmp_path / "sum")
+    code, out, error = here("compose", text_base, *paths, "--out", tmp_path / "sum")
     assert code == 0, error
     shared = overlaps(differences)[0][1]
     assert "d1.safetensors" in out and "also in 2" in out and f" {shared} " in out and "cil-run --backbone" in out

@@ -212,6 +212,7 @@ print(backbone.features(backbone.preprocessing(["the cat", "my card now"])).toli
 """
 
 
+@pytest.mark.slow  # a fresh process, as in the first test of this file
 def test_a_text_encoder_comes_with_the_pooling_that_its_repository_states(loopback, tmp_path, sentences):
     files = {str(p.relative_to(sentences)): p.read_bytes() for p in sentences.rglob("*") if p.is_file()}
     loopback.add_repo("someone/sentences", files)

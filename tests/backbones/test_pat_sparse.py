@@ -55,7 +55,7 @@ def trained(backbone, pat, epochs=2, seed=0, saver=None, tuning=None):
 
 
 @pytest.mark.parametrize("kind", BACKBONES)
-@pytest.mark.parametrize("values", [{}, {"k": 37, "layers": "1-2", "roles": "norm, fc2", "biases": False}], ids=str)
+@pytest.mark.parametrize("values", [{"k": 37, "layers": "1-2", "roles": "norm, fc2", "biases": False}], ids=str)
 def test_contract_on_every_miniature(kind, values):
     backbone = BACKBONES[kind]()
     check_pat(Sparse.parse(values, "PAT 'sparse'"), backbone, raw_batch(backbone))

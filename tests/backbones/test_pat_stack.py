@@ -79,7 +79,7 @@ def meet(backbone, batch, pat, plain):
     return ""
 
 
-@pytest.mark.parametrize("make", [tiny_vit, tiny_bert])
+@pytest.mark.parametrize("make", [tiny_vit, pytest.param(tiny_bert, marks=pytest.mark.slow)])
 def test_any_two_pats_work_together_unless_both_own_a_tensor(make):
     backbone, plain = make(), make()
     batch = backbone.preprocessing(raw_batch(backbone, 3))

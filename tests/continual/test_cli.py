@@ -225,7 +225,9 @@ def test_predict_refuses_another_backbone_and_bad_images(finished, place, tmp_pa
     assert code == 2 and "is not the one of this run: fingerprint" in err
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow), (signal.SIGINT, 130)]
+)
 def test_a_signal_keeps_what_is_computed_and_the_run_resumes(place, tmp_path, number, code):
     more = ["--pat", "vpt", "--pat-set", "length=2", "--tune-set", "epochs=400", "--tune-set", "batch=2"]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}

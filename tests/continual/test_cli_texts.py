@@ -1,18 +1,15 @@
-"""Texts and stacks through the installed command line, on a tiny text encoder made here."""
+"""Texts and stacks through the command line, on a tiny text encoder made here."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
-from command_lines import cil, installed
+from command_lines import cil
 
 from backbones.testing import tiny_bert
 from backbones.testing_models import WORDS
-
-SCRIPT = installed("cil-run")
 
 
 def command(place: Path, *words: object) -> list[str]:
@@ -37,11 +34,11 @@ def place(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(place) -> Path:
-    """A finished run, made through the installed entry point."""
+    """A finished run."""
     words = command(place, "--pat", "layernorm+pasta", "--pat-layers", "1-2", "--ipt", "--out", place / "first")
-    done = subprocess.run([SCRIPT, *words], capture_output=True, text=True, cwd=place, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "it states no pooling: the mean is taken" in done.stdout
+    code, out, err = cil(*words)
+    assert code == 0, out + err
+    assert "it states no pooling: the mean is taken" in out
     return place / "first"
 
 

@@ -71,7 +71,7 @@ class Stop:
 @pytest.mark.parametrize(
     "schedule, head",
     [
-        ("first", "linear"),
+        pytest.param("first", "linear", marks=pytest.mark.slow),
         ("every", "ipt"),
         pytest.param("first", "ipt", marks=pytest.mark.slow),
         pytest.param("every", "linear", marks=pytest.mark.slow),

@@ -37,7 +37,7 @@ def triangle(size: int) -> np.ndarray:
     return np.where(columns <= rows, 0.9 - 0.5 * (rows - columns) / size, np.nan)
 
 
-@pytest.mark.parametrize("size", [1, 2, 300])
+@pytest.mark.parametrize("size", [1, 2, pytest.param(300, marks=pytest.mark.slow)])
 def test_every_size_is_drawn(size: int) -> None:
     curve = np.linspace(0.9, 0.5, size).tolist()
     references = {"NCM": [np.linspace(0.8, 0.4, size).tolist()] * 2, "joint": [[None] * (size - 1) + [0.7]] * 2}

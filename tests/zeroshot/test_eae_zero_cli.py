@@ -1,5 +1,6 @@
 """``eae-zero`` through its installed entry point."""
 
+import io
 import json
 import os
 import re
@@ -21,10 +22,11 @@ def installed(*words, stdin=None):
     )
 
 
-def here(*words, stdin=None):
+def here(*words, stdin=""):
     """Run what the entry point runs in this process."""
-    assert stdin is None
-    return subprocess.CompletedProcess(words, *zero(*words, columns=100))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8"))
+        return subprocess.CompletedProcess(words, *zero(*words, columns=100))
 
 
 def done(*words, run=here, **options):
@@ -89,9 +91,9 @@ def test_standard_input_and_json_lines_keep_what_is_done_before_a_bad_line(attac
     good = json.dumps(json.loads(samples()["attack"].read_text(encoding="utf-8")))
     out = tmp_path / "out.jsonl"
     words = ("predict", "-", "--out", out, "--cache", folder / "scores.sqlite")
-    message = refused(*words, run=installed, stdin=good + "\n{bad\n" + good.replace("attack", "later") + "\n")
+    message = refused(*words, stdin=good + "\n{bad\n" + good.replace("attack", "later") + "\n")
     assert "line 2" in message and len(out.read_text(encoding="utf-8").splitlines()) == 1
-    skipping = done(*words, "--on-error", "skip", run=installed, stdin=good + "\n{bad\n" + good + "\n")
+    skipping = done(*words, "--on-error", "skip", stdin=good + "\n{bad\n" + good + "\n")
     assert "skipped" in skipping.stderr and len(out.read_text(encoding="utf-8").splitlines()) == 2
 
 
