@@ -180,7 +180,7 @@ def _scales(axes: Axes, log_x: bool, log_y: bool) -> None:
         if wanted:
             scale("log")
             axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=9))
-            axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+            axis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
             axis.set_minor_formatter(NullFormatter())  # between the powers of ten labels would overlap
 
 

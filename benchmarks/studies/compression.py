@@ -4,8 +4,8 @@ r"""Train large, then compress: models of several sizes trained on one small tas
 
 Pages of ``backbone compress`` and ``backbone export`` are taken into the page with ``--reports``, such as those of
 
-    backbone compress timm:vit_tiny_patch16_224 --weights FILE --image-size 112 --benchmark folder \
-        --data-root CIFAR100 --train 10 --test 8 --bits 8,6,4,3 --within 2 --out runs/vit
+    backbone compress timm:vit_tiny_patch16_224 --weights FILE --benchmark folder \
+        --data-root CIFAR100 --train 20 --test 20 --bits 8,6,4,3 --within 2 --out runs/vit
     backbone export minilm --format int8 --benchmark split-clinc150 --data-root FILE --train 5 --test 3 --out runs/int8
 
 The claim to test (Li et al. 2020): heavily compressed large models beat lightly compressed small ones at equal bytes.

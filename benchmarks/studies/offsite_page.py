@@ -50,8 +50,11 @@ def aim(found: Mapping[str, Any]) -> str:
         lines.append(f"- {name}: {reached}.{left}")
     return (
         "Aim: the plug-in recovers 90 % of the gain of the same adapter on the full model, and is better than the\n"
-        "tuned emulator. The recipe of the images was set after the table of the questions had been seen,\n"
-        "before any table of images.\n\n" + "\n".join(lines) + "\n\n"
+        "tuned emulator. Recipes were chosen on validation questions of CLINC150 and on training images of CIFAR-100.\n"
+        "Tables of earlier recipes had been seen by then: with 10 questions a class and an emulator from 2,000 texts\n"
+        "the plug-in recovered 50 %, and 81 % with images of 64 px, there behind the tuned emulator.\n\n"
+        + "\n".join(lines)
+        + "\n\n"
     )
 
 

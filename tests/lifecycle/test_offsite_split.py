@@ -196,9 +196,15 @@ def test_the_distance_is_the_normalised_mean_square():
     rows = [(0, 0), (0, 1), (0, 2), (1, 0)]
     t = torch.stack([teacher[i, j] for i, j in rows])
     s = torch.stack([student[i, j] for i, j in rows])
-    rms = (t**2).mean().sqrt()
+    rms = (t**2).mean(dim=1, keepdim=True).sqrt()
     assert torch.allclose(distance(teacher, student, mask), (((t - s) / rms) ** 2).mean())
     assert distance(teacher, teacher, mask) == 0
+
+
+def test_a_token_of_a_great_norm_counts_like_any_other():
+    teacher, student, mask = torch.randn(1, 3, 4), torch.randn(1, 3, 4), torch.ones(1, 3, dtype=torch.bool)
+    scale = torch.tensor([1.0, 1000.0, 0.01])[None, :, None]
+    assert torch.allclose(distance(teacher * scale, student * scale, mask), distance(teacher, student, mask))
 
 
 @pytest.mark.parametrize("make", BOTH)
