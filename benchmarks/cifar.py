@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import pickletools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from benchmarks.types import Dataset
 __all__ = ["CIFAR10", "CIFAR100", "CifarLayout", "read_cifar", "read_pickled_data"]
 
 _SIDE = 32
+_CLAIMS = frozenset({"PUT", "BINPUT", "LONG_BINPUT", "FRAME"})  # every other length is checked as it is read
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,7 @@ def read_pickled_data(path: Path) -> dict[str, Any]:
     """
     try:
         with path.open("rb") as stream:
+            _check_claims(stream, path.stat().st_size)
             # A subclass that admits no foreign name is the standard library's documented way to make a pickle inert
             # ("Restricting Globals"), which is why this one load is allowed where pickle is otherwise banned.
             content = _InertUnpickler(stream, encoding="bytes").load()
@@ -168,6 +171,18 @@ def read_pickled_data(path: Path) -> dict[str, Any]:
         raise _not_cifar(path, str(error) or "it is cut short") from error
     except (MemoryError, OverflowError, RecursionError) as error:
         raise _not_cifar(path, "it claims a size that no CIFAR file has") from error
+
+
+def _check_claims(stream: BinaryIO, size: int) -> None:
+    """Raise ValueError where a pickle claims more than its bytes can hold, and go back to its beginning.
+
+    The unpickler believes such a claim and takes the memory for it first: one wrong byte in the number of a remembered
+    object is worth 32 GB.
+    """
+    for opcode, value, _ in pickletools.genops(stream):
+        if opcode.name in _CLAIMS and not (isinstance(value, int) and 0 <= value <= size):
+            raise ValueError("it claims a size that no CIFAR file has")
+    stream.seek(0)
 
 
 class _RefusedError(Exception):

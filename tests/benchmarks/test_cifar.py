@@ -113,6 +113,17 @@ def test_names_outside_the_table_are_refused(tmp_path: Path, raw: bytes) -> None
         read_pickled_data(tmp_path / "x")
 
 
+@pytest.mark.parametrize(
+    "claim",
+    [b"r\xff\xff\xff\x7f", b"p2147483647\n", b"\x95\xff\xff\xff\xff\xff\x00\x00\x00"],
+    ids=["remembered", "remembered in digits", "framed"],
+)
+def test_a_claim_beyond_the_file_takes_no_memory(tmp_path: Path, claim: bytes) -> None:
+    (tmp_path / "x").write_bytes(b"\x80\x04}" + claim + b".")
+    with pytest.raises(FrostlineError, match="claims a size that no CIFAR file has"):
+        read_pickled_data(tmp_path / "x")
+
+
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_every_cut_and_every_changed_byte_is_an_error_or_harmless(
