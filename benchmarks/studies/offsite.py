@@ -102,7 +102,7 @@ PARTS = (
         head_rate=1.0,
         full_rate=0.05,
         distilling=Distilling(epochs=5, lr=1e-3),
-        unlabelled=2500,
+        unlabelled=5000,
         few=25,
         held=3,
         test=15,
