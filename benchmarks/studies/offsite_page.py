@@ -50,7 +50,7 @@ def aim(found: Mapping[str, Any]) -> str:
         lines.append(f"- {name}: {reached}.{left}")
     return (
         "Aim: the plug-in recovers 90 % of the gain of the same adapter on the full model, and is better than the\n"
-        "tuned emulator. Recipes were chosen on validation questions of CLINC150 and on training images of CIFAR-100.\n\n"
+        "tuned emulator. Recipes were chosen on validation questions of CLINC150 and training images of CIFAR-100.\n\n"
         + "\n".join(lines)
         + "\n\n"
     )
