@@ -14,7 +14,7 @@ from backbones.analysis.logistic import LEAST, Logistic, fit_logistic
 from backbones.core.errors import FrostlineError
 from backbones.training.saving import FACTS
 
-UNITS = ("words", "images")
+UNITS = ("words", "tokens", "images")
 
 
 @dataclass(frozen=True)

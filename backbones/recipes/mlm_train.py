@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -120,8 +120,13 @@ def train(
     progress: Progress = silent,
     say: Callable[[str], None] = lambda text: None,
     every: int = 50,
+    keep: Callable[[Course], None] = lambda course: None,
+    keep_at: Sequence[int] = (),
 ) -> Course:
     """Train ``learner`` in place; an interrupted run goes on from ``checkpoint`` (exactly, with ``steps``).
+
+    ``keep`` is called as soon as each of ``keep_at`` tokens has been seen (a step may see more), so that what the run
+    knew at that volume can be measured later.
 
     Raises:
         FrostlineError: a loss is not finite, or the checkpoint belongs to another plan.
@@ -132,6 +137,8 @@ def train(
     batches = _stream(data, plan, course.step)
     began = saved = time.monotonic() - course.seconds
     seen: list[float] = []
+    if course.step == 0 and 0 in keep_at:
+        keep(course)
     while (done := course.step / plan.steps if plan.steps else course.seconds / (60 * plan.minutes)) < 1:
         for group in tool.param_groups:
             group["lr"] = _rate(group["peak"], group["own"], done, plan)
@@ -140,6 +147,8 @@ def train(
         course.step += 1
         course.tokens += ids.numel()
         course.seconds = time.monotonic() - began
+        if any(course.tokens - ids.numel() < volume <= course.tokens for volume in keep_at):
+            keep(course)
         if course.step % every == 0:
             course.history.append([course.step, round(done, 4), round(float(np.mean(seen)), 4)])
             say(f"step {course.step}, {done:.1%} of the run, loss {course.history[-1][2]:.3f}")

@@ -76,11 +76,16 @@ def test_files_and_counts_of_pairs_are_checked(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_tells_what_it_has_seen(tmp_path: Path) -> None:
-    for name, facts in (("a", {"words": 300_000, "steps": 3}), ("b", {"images": 5}), ("c", {"words": "many"})):
+    for name, facts in (
+        ("a", {"words": 300_000, "steps": 3}),
+        ("b", {"images": 5}),
+        ("c", {"words": "many"}),
+        ("d", {"tokens": 9}),
+    ):
         (tmp_path / name).mkdir()
         (tmp_path / name / "frostline.json").write_text(json.dumps(facts))
     assert read_volume(str(tmp_path / "a")) == (300_000.0, "words")
-    assert read_volume(str(tmp_path / "b")) == (5.0, "images")
+    assert read_volume(str(tmp_path / "b")) == (5.0, "images") and read_volume(str(tmp_path / "d")) == (9.0, "tokens")
     assert read_volume(str(tmp_path / "c")) is None and read_volume("minilm") is None
     (tmp_path / "c" / "frostline.json").write_text("{")
     with pytest.raises(FrostlineError, match=r"frostline\.json is not readable JSON .* --volumes"):

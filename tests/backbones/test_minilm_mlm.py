@@ -16,10 +16,10 @@ from backbones.core.errors import FrostlineError
 from backbones.core.graft import base_digest, put_on, read_graft
 from backbones.lm import load_language_model
 from backbones.recipes import minilm_mlm, mlm_text
-from backbones.recipes.mlm_file import graft_of, write_graft
+from backbones.recipes.mlm_file import graft_of, held_out_loss, write_graft
 from backbones.recipes.mlm_model import Learner, tokenizer_of
 from backbones.recipes.mlm_text import Sequences, sentences_of, sequences_of
-from backbones.recipes.mlm_train import Plan, batches_of, mask_places, ramp, train
+from backbones.recipes.mlm_train import Course, Plan, batches_of, mask_places, ramp, train
 from zeroshot.testing_models import SENTENCES, tiny_bert
 
 
@@ -120,6 +120,40 @@ def test_training_learns_resumes_to_the_bit_and_leaves_the_base_alone(
     assert all(name == other and torch.equal(a, b) for (name, a), (other, b) in pairs)
     with pytest.raises(FrostlineError, match="of a run with other settings"):
         train(learner_on(folder, data), data, Plan(steps=12, tokens=32), path)
+
+
+def test_what_is_known_is_kept_at_the_volumes_that_were_asked_for(folder: Path, data: Sequences) -> None:
+    kept: list[tuple[int, float]] = []
+    learner = learner_on(folder, data)
+    start = learner.mask.detach().clone()
+
+    def keep(course: Course) -> None:
+        kept.append((course.tokens, (learner.mask - start).abs().max().item()))
+
+    plan = Plan(steps=12, tokens=64, lr=1e-2, head_lr=1e-2, alone=0.0)
+    course = train(learner, data, plan, keep=keep, keep_at=(0, 100, 300, 10_000))
+    volumes = [volume for volume, _ in kept]
+    assert volumes[0] == 0 and 100 <= volumes[1] < 164 and 300 <= volumes[2] < 364 < course.tokens
+    assert len(kept) == 3  # the run ends before the last
+    assert kept[0][1] == 0.0 < kept[1][1]
+
+
+def test_held_out_loss_is_the_mean_over_masked_tokens_and_that_of_guessing_before_training(
+    folder: Path, data: Sequences, tmp_path: Path
+) -> None:
+    model = load_language_model(str(tiny_bert(tmp_path / "whole")), "masked")
+    found = held_out_loss(model, data)
+    assert found == held_out_loss(model, data)
+    assert found == pytest.approx(np.log(len(model.tokenizer)), abs=1.0)
+    vocabulary = len(model.tokenizer)
+    share = np.bincount(data.ids, minlength=vocabulary) / len(data.ids)
+    with torch.no_grad():
+        for tensor in model.module.cls.parameters():
+            tensor.zero_()
+        model.module.cls.predictions.bias.copy_(torch.from_numpy(np.log(share + 1e-9)))
+    inside = np.delete(data.ids, [*data.starts[:-1], *(data.starts[1:] - 1)])
+    entropy = -np.mean(np.log(share[inside] + 1e-9))  # of what can be masked, under what it was told
+    assert held_out_loss(model, data) == pytest.approx(entropy, abs=0.3)
 
 
 def test_a_loss_that_is_not_finite_is_named(folder: Path, data: Sequences) -> None:

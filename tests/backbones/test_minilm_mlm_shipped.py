@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from backbones.analysis.pairs import minimal_pairs, pseudo_log_likelihood
+from backbones.analysis.volumes import read_volume
 from backbones.catalog import load_backbone
 from backbones.core.errors import FrostlineError
 from backbones.core.graft import read_graft, shipped_graft
 from backbones.lm import LanguageModel, load_language_model
+from backbones.recipes import minilm_mlm
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -63,6 +67,22 @@ def test_shipped_model_is_an_ordinary_folder_once_saved(shipped: LanguageModel, 
     loaded = load_language_model(str(tmp_path), "masked", device="cpu")
     text = ["The workers met the minister."]
     assert pseudo_log_likelihood(loaded, text) == pytest.approx(pseudo_log_likelihood(shipped, text), abs=1e-4)
+
+
+def test_export_writes_what_a_run_kept_and_says_what_it_had_seen(shipped: LanguageModel, tmp_path: Path) -> None:
+    kept = tmp_path / "after-7"
+    kept.mkdir()
+    for ending in ("json", "safetensors"):
+        shutil.copy(shipped_graft("minilm-mlm").with_suffix(f".{ending}"), kept)
+    facts = json.loads((kept / "minilm_mlm.json").read_text())
+    facts["notes"]["tokens"] = "7"
+    (kept / "minilm_mlm.json").write_text(json.dumps(facts))
+    assert minilm_mlm.main(["--export", str(tmp_path / "whole"), "--kept", str(kept)]) == 0
+    assert read_volume(str(tmp_path / "whole")) == (7.0, "tokens")
+    text = ["The workers met the minister."]
+    loaded = load_language_model(str(tmp_path / "whole"), "masked", device="cpu")
+    assert pseudo_log_likelihood(loaded, text) == pytest.approx(pseudo_log_likelihood(shipped, text), abs=1e-4)
+    assert minilm_mlm.main(["--export", str(tmp_path / "none"), "--kept", str(tmp_path)]) == 2
 
 
 def test_shipped_encoder_is_the_models_own(shipped: LanguageModel) -> None:
