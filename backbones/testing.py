@@ -81,10 +81,14 @@ def _try_sites(backbone: Backbone, role: str) -> list[Any]:
     return [site for site in backbone._sites if site.role == role]
 
 
+def _features(backbone: Backbone, delta: Delta | None, raw: list[Any]) -> Tensor:
+    return Encoder(backbone, delta, precision="fp32", chunk=4).features(raw)
+
+
 def check_batch_invariance(backbone: Backbone, delta: Delta | None, raw: list[Any]) -> Tensor:
     """Raise AssertionError unless every batch size and order gives the same bits; return the features."""
+    whole = _features(backbone, delta, raw)
     encoder = Encoder(backbone, delta, precision="fp32", chunk=4)
-    whole = encoder.features(raw)
     alone = torch.cat([encoder.features([item]) for item in raw])
     order = torch.from_numpy(numpy_generator(0, "shuffle").permutation(len(raw)))
     shuffled = encoder.features([raw[i] for i in order.tolist()])
@@ -109,13 +113,13 @@ def check_pat(pat: Pat, backbone: Backbone, raw: list[Any], seed: int = 0) -> No
     """
     before = torch.get_rng_state()
     _check_settings(pat)
-    base = Encoder(backbone, precision="fp32", chunk=4).features(raw)
+    base = _features(backbone, None, raw)
     weights, modules = _frozen_state(backbone)
     delta = pat.grow(backbone, seed)
     assert delta.parameter_count == pat.parameter_count(backbone), (
         f"{delta.parameter_count} parameters were grown, the formula says {pat.parameter_count(backbone)}"
     )
-    start = check_batch_invariance(backbone, delta, raw)
+    start = _features(backbone, delta, raw)
     if pat.starts_as_identity:
         assert torch.equal(start, base), "the PAT claims to start as the identity and does not"
     _check_gradients(backbone, delta, raw)
@@ -128,15 +132,13 @@ def check_pat(pat: Pat, backbone: Backbone, raw: list[Any], seed: int = 0) -> No
     delta.detach()
     after, places = _frozen_state(backbone)
     assert places == modules and after == weights, "detaching does not restore the weights or modules"
-    assert torch.equal(Encoder(backbone, precision="fp32", chunk=4).features(raw), base), (
-        "detaching does not restore the outputs"
-    )
+    assert torch.equal(_features(backbone, None, raw), base), "detaching does not restore the outputs"
     if merged is not None:
         _check_merged(backbone, merged, raw, moved)
     again = pat.grow(backbone, seed)
-    assert torch.equal(check_batch_invariance(backbone, again, raw), start), "the same seed grows another delta"
+    assert torch.equal(_features(backbone, again, raw), start), "the same seed grows another delta"
     again.load_state_dict(state)
-    assert torch.equal(check_batch_invariance(backbone, again, raw), moved), "saved and rebuilt, the delta differs"
+    assert torch.equal(_features(backbone, again, raw), moved), "saved and rebuilt, the delta differs"
     assert again.fingerprint() == fingerprint, "the fingerprint is not a function of settings and state"
     again.detach()
     assert torch.equal(before, torch.get_rng_state()), "the global generator was touched"

@@ -21,6 +21,12 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 from loopback import Loopback  # noqa: E402 (the line above makes it importable)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the tests of a file together where several workers run: what they share is then made once."""
+    if config.getoption("dist", "no") == "load":  # what -n alone means
+        config.option.dist = "loadfile"
+
+
 @pytest.fixture
 def loopback() -> Iterator[Loopback]:
     """A running server on loopback without any files."""

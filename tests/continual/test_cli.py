@@ -30,12 +30,12 @@ def words(place, out, *more):
 
 @pytest.fixture(scope="module")
 def finished(place, tmp_path_factory):
-    """One finished run of two seeds, made through the installed entry point."""
+    """One finished run of two seeds."""
     out = tmp_path_factory.mktemp("runs") / "run"
     more = ["--pat", "vpt", "--pat-set", "length=2", "--tune-set", "epochs=1", "--ipt", "--seeds", "1993,1994"]
-    done = subprocess.run([ENTRY, *words(place, out, *more)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return out, done.stdout
+    code, printed, err = cil(*words(place, out, *more))
+    assert code == 0, err
+    return out, printed
 
 
 def test_a_run_ends_in_a_table_and_a_folder(finished):

@@ -67,7 +67,7 @@ def check(name, kind, cycles):
 @pytest.mark.parametrize("kind", BACKBONES)
 @pytest.mark.parametrize("name", PATS.names())
 def test_pats_come_and_go_and_leave_nothing(name, kind):
-    check(name, kind, 12)
+    check(name, kind, 4)
 
 
 @pytest.mark.slow
