@@ -97,7 +97,7 @@ def test_progress_counts_folders(tmp_path: Path) -> None:
     assert calls == [("list mine", done, 4) for done in range(1, 5)]
 
 
-def broken(root: Path, counts: Mapping[str, int], words: str) -> None:
+def assert_refused(root: Path, counts: Mapping[str, int], words: str) -> None:
     fill(root, counts)
     with pytest.raises(FrostlineError, match=words):
         read_folders(root)
@@ -116,46 +116,54 @@ def test_a_root_that_is_a_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_no_test_split(tmp_path: Path) -> None:
-    broken(tmp_path, {"train/a": 1, "train/b": 1}, r"has train but neither test nor val\. Make .*/test/<class>/")
+    assert_refused(
+        tmp_path, {"train/a": 1, "train/b": 1}, r"has train but neither test nor val\. Make .*/test/<class>/"
+    )
 
 
 @pytest.mark.parametrize("near", ["tests", "Test", "validation", "vali"])
 def test_a_test_split_of_a_nearly_right_name_is_offered(tmp_path: Path, near: str) -> None:
-    broken(tmp_path, {"train/a": 1, f"{near}/a": 1}, rf"neither test nor val\. Did you mean '{near}'\?")
+    assert_refused(tmp_path, {"train/a": 1, f"{near}/a": 1}, rf"neither test nor val\. Did you mean '{near}'\?")
 
 
 def test_no_training_split(tmp_path: Path) -> None:
-    broken(tmp_path, {"test/a": 1, "training/a": 1}, r"has test but no train\. Did you mean 'training'\? Make")
+    assert_refused(tmp_path, {"test/a": 1, "training/a": 1}, r"has test but no train\. Did you mean 'training'\? Make")
 
 
 def test_neither_split(tmp_path: Path) -> None:
-    broken(tmp_path, {"ant": 1, "bee": 1}, r"no folder train\. Its folders: ant, bee\. If they are classes, divide")
+    assert_refused(
+        tmp_path, {"ant": 1, "bee": 1}, r"no folder train\. Its folders: ant, bee\. If they are classes, divide"
+    )
 
 
 def test_an_empty_root(tmp_path: Path) -> None:
-    broken(tmp_path, {}, r"no folder train\. It has none")
+    assert_refused(tmp_path, {}, r"no folder train\. It has none")
 
 
 def test_a_split_without_classes(tmp_path: Path) -> None:
-    broken(tmp_path, {"train": 2, "test/a": 1}, r"/train has no class folders; make one folder per class")
+    assert_refused(tmp_path, {"train": 2, "test/a": 1}, r"/train has no class folders; make one folder per class")
 
 
 @pytest.mark.parametrize("place", ["train/bee", "test/bee"])
 def test_a_class_folder_without_images_is_named(tmp_path: Path, place: str) -> None:
-    broken(tmp_path, {**WELL, place: 0}, rf"the class folder .*{place} has no images \(\.png, \.jpg")
+    assert_refused(tmp_path, {**WELL, place: 0}, rf"the class folder .*{place} has no images \(\.png, \.jpg")
 
 
 def test_images_one_folder_too_deep_are_found_out(tmp_path: Path) -> None:
-    broken(tmp_path, {"train/a/images": 2, "test/a": 1}, r"train/a has no images .*has the folder 'images': move its")
+    assert_refused(
+        tmp_path, {"train/a/images": 2, "test/a": 1}, r"train/a has no images .*has the folder 'images': move its"
+    )
 
 
 def test_a_test_class_that_train_lacks(tmp_path: Path) -> None:
-    broken(tmp_path, {**WELL, "test/beee": 1}, r"class 'beee' of .*/test is missing in .*/train\. Did you mean 'bee'")
+    assert_refused(
+        tmp_path, {**WELL, "test/beee": 1}, r"class 'beee' of .*/test is missing in .*/train\. Did you mean 'bee'"
+    )
 
 
 def test_a_training_class_that_test_lacks(tmp_path: Path) -> None:
     extra = {"train/cow": 1, "train/dog": 1}
-    broken(tmp_path, {**WELL, **extra}, r"class 'cow' \(and 1 more\) of .*/train is missing in .*/test")
+    assert_refused(tmp_path, {**WELL, **extra}, r"class 'cow' \(and 1 more\) of .*/train is missing in .*/test")
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="permissions do not bind this user")
