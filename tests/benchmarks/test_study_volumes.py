@@ -57,7 +57,14 @@ def test_roles_are_pairs_of_spans_and_whole_texts_one_span(tmp_path):
 
 def row(seen, code, share):
     layer = {"mdl": {"kbit": code, "uniform kbit": 9.0}, "linear": 0.5}
-    task = {"known": 80, "held": 20, "classes": 4, "last": layer, "embeddings": layer}
+    task = {
+        "known": 80,
+        "held": 20,
+        "classes": 4,
+        "last": layer,
+        "embeddings": layer,
+        "orders": [code - 0.1, code + 0.1],
+    }
     figures = {"code of types": code, "minimal pairs": share, "held-out loss": 10 - share / 10}
     return {
         "seen": seen,
@@ -80,8 +87,12 @@ def test_the_page_says_which_figures_are_monotone():
     facts = {"rows": rows, "since": 0.0, "each": 50, "story": "A run."}
     text = page(facts, curves, "volumes", ["a.png"])
     assert "logistic fits over the 4 of them that have seen" in text  # none of the start, which has no logarithm
-    assert "| code of types | no |" in text and "| minimal pairs | yes |" in text
-    assert "| 80 | 2.00 | 70.00 | 3.00 |" in text and "standard error of one figure about 5.0 points" in text
+    assert "| code of types | no | 0.5000 |" in text and "| minimal pairs | yes | 0.0000 |" in text
+    assert (
+        "| 80 | 2.000 | 70.000 | 3.000 |" in text
+        and "| 80 | 0.100 | 50.0 | 2.00 |" in text
+        and "standard error of one figure about 5.0 points" in text
+    )
     assert all(len(line) <= 120 for line in text.splitlines() if not line.startswith("|"))
 
 
