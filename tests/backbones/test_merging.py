@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,15 @@ def features(backbone: Backbone) -> torch.Tensor:
         return backbone.features(backbone.preprocessing(raw_batch(backbone)))
 
 
-@pytest.mark.parametrize("kind", FOLDERS)
-@pytest.mark.parametrize("pat", FOLDING)
+def folders_and_pats() -> Iterator[Any]:
+    """Every kind of folder with some PATs and one kind with all; the rest, which takes long, is marked slow."""
+    for pat in FOLDING:
+        for kind in FOLDERS:
+            often = kind == "vision" or pat in ("lora", "ssf+lora")
+            yield pytest.param(kind, pat, marks=() if often else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("kind", "pat"), folders_and_pats())
 def test_a_folder_of_transformers(kind: str, pat: str, tmp_path: Path) -> None:
     base = FOLDERS[kind](tmp_path / "base")
     backbone = load_backbone(base)

@@ -83,7 +83,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", ["stages, every", "experiences", pytest.param("stages", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "case", ["stages, every", *(pytest.param(case, marks=pytest.mark.slow) for case in ("experiences", "stages"))]
+)
 def test_killed_anywhere_and_resumed_gives_the_same_bits(place, tmp_path, case):
     values, schedule, epochs = CASES[case]
     made = plan(place, values, schedule)

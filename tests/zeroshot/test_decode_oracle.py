@@ -90,7 +90,7 @@ def scip(problem, scores, constraints) -> float:
     return goal.Value()
 
 
-@pytest.mark.parametrize(("arguments", "events", "shared"), [(40, 8, 0.3), (60, 12, 0.5), (120, 12, 0.4)])
+@pytest.mark.parametrize(("arguments", "events", "shared"), [(40, 8, 0.3), (60, 12, 0.5)])
 def test_equal_to_a_second_solver(arguments: int, events: int, shared: float) -> None:
     rng = np.random.default_rng(arguments)
     problem = large_problem(rng, arguments, 12, events, shared)
@@ -102,10 +102,12 @@ def test_equal_to_a_second_solver(arguments: int, events: int, shared: float) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shared", [0.1, 0.3])
-def test_equal_to_a_second_solver_on_five_hundred_arguments(shared: float) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "roles", "events", "shared"), [(120, 12, 12, 0.4), (500, 36, 50, 0.1), (500, 36, 50, 0.3)]
+)
+def test_equal_to_a_second_solver_on_many_arguments(arguments: int, roles: int, events: int, shared: float) -> None:
     rng = np.random.default_rng(7)
-    problem = large_problem(rng, 500, 36, 50, shared)
+    problem = large_problem(rng, arguments, roles, events, shared)
     scores = scores_of(problem, rng)
     constraints = {name: CONSTRAINTS.load(name)() for name in CONSTRAINTS.names()}
     found = decode(problem, scores, constraints, time_limit=100)
