@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from backbones.catalog import load_backbone
 from backbones.core.artifacts import digest_tensors, save_tensors, write_json
+from backbones.core.errors import FrostlineError
 from backbones.core.graft import DOWN, HEAD, MASK, SET, UP, base_digest, put_on, read_graft, shipped_graft
 from backbones.core.seed import torch_generator
 from backbones.lm import LanguageModel, load_language_model
@@ -86,6 +87,11 @@ def export(out: Path, kept: Path | None = None, held: Sequences | None = None) -
         FrostlineError: ``out`` exists or cannot be written; ``kept`` is no such folder.
     """
     graft = shipped_graft(NAME) if kept is None else kept / f"{STEM}.json"
+    if kept is not None and not graft.is_file():
+        raise FrostlineError(
+            f"--kept {kept} holds no {graft.name}; pass --out of a run, or a folder after-<tokens> in it, "
+            "which --keep-at made."
+        )
     notes = read_graft(graft)[0].notes
     backbone = load_backbone("minilm")
     model = load_language_model("minilm", "masked", device="cpu", allow_missing_head=True)

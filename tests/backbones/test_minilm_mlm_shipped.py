@@ -69,7 +69,9 @@ def test_shipped_model_is_an_ordinary_folder_once_saved(shipped: LanguageModel, 
     assert pseudo_log_likelihood(loaded, text) == pytest.approx(pseudo_log_likelihood(shipped, text), abs=1e-4)
 
 
-def test_export_writes_what_a_run_kept_and_says_what_it_had_seen(shipped: LanguageModel, tmp_path: Path) -> None:
+def test_export_writes_what_a_run_kept_and_says_what_it_had_seen(
+    shipped: LanguageModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     kept = tmp_path / "after-7"
     kept.mkdir()
     for ending in ("json", "safetensors"):
@@ -83,6 +85,8 @@ def test_export_writes_what_a_run_kept_and_says_what_it_had_seen(shipped: Langua
     loaded = load_language_model(str(tmp_path / "whole"), "masked", device="cpu")
     assert pseudo_log_likelihood(loaded, text) == pytest.approx(pseudo_log_likelihood(shipped, text), abs=1e-4)
     assert minilm_mlm.main(["--export", str(tmp_path / "none"), "--kept", str(tmp_path)]) == 2
+    assert "holds no minilm_mlm.json; pass --out of a run" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 def test_shipped_encoder_is_the_models_own(shipped: LanguageModel) -> None:
