@@ -123,7 +123,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = measure(plan)
     shown = [(name, value if isinstance(value, str) else f"{value:.3f}") for name, value in found.items()]
     sizes = f"{len(plan.dataset.test)} test images, {args.shots or 'all'} training images per class"
-    text = f"Backbone {args.backbone}, {args.benchmark} ({sizes}), {torch.get_num_threads()} threads.\n\n"
+    text = "# The engine and its store against encoding again\n\n"
+    command = f"python -m benchmarks.perf.stream --benchmark {args.benchmark} --data-root DIR --backbone"
+    text += f"    {command} {args.backbone}\n\n"
+    text += f"{sizes}, {plan.dataset.name}, {torch.get_num_threads()} threads.\n\n"
     text += markdown(("what", "value"), shown)
     write_json(
         args.out / "stream.json", {k: v if isinstance(v, str) else float(np.round(v, 4)) for k, v in found.items()}
