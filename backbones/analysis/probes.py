@@ -7,6 +7,8 @@ al., "Deep contextualized word representations", NAACL 2018, arXiv 1802.05365.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 
 import numpy as np
 import torch
@@ -100,36 +102,33 @@ def fit_probe(
     layers, width = rows.shape[1:]
     every = rows if like is None else like.reshape(len(like), *rows.shape[1:])
     mean, scale = every.mean(dim=0), every.std(dim=0, correction=0) + 1e-6
-    ready = (rows - mean) / scale
-    targets = torch.from_numpy(labels)
-    done = 0
-
-    def told(_: object) -> None:
-        nonlocal done
-        done += 1
-        progress(phase, done, ROUNDS)
-
-    def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        point = torch.from_numpy(flat).float().requires_grad_()
-        mix, weight, bias = _parts(point, layers, classes, width)
-        mixed = ready[:, 0] if layers == 1 else torch.einsum("l,nlw->nw", torch.softmax(mix, 0), ready)
-        loss = cross_entropy(mixed @ weight.T + bias, targets)
-        total = loss + (weight.square().sum() + bias.square().sum()) * (0.5 * l2 / len(rows))
-        (slope,) = torch.autograd.grad(total, point)
-        return float(total.detach()), slope.double().numpy()
-
+    ready, rounds = (rows - mean) / scale, count(1)
     begin = torch.zeros(layers + classes * (width + 1)) if start is None else _packed(start, mean, scale)
     # A mean of one layer has nothing to learn: its slope is 0 and L-BFGS leaves it alone.
     found = minimize(
-        objective,
+        partial(_objective, ready, torch.from_numpy(labels), classes, l2),
         begin.double().numpy(),
         jac=True,
         method="L-BFGS-B",
-        callback=told,
+        callback=lambda _: progress(phase, next(rounds), ROUNDS),
         options={"maxiter": ROUNDS, "ftol": 1e-6, "gtol": 1e-5, "maxcor": 10},
     )
     mix, weight, bias = _parts(torch.from_numpy(found.x).float(), layers, classes, width)
     return Probe(torch.softmax(mix, 0), mean, scale, weight.clone(), bias.clone())
+
+
+def _objective(
+    ready: Tensor, targets: Tensor, classes: int, l2: float, flat: NDArray[np.float64]
+) -> tuple[float, NDArray[np.float64]]:
+    """Return the mean loss over the standardised rows ``ready``, with its penalty, and its slope at ``flat``."""
+    rows, layers, width = ready.shape
+    point = torch.from_numpy(flat).float().requires_grad_()
+    mix, weight, bias = _parts(point, layers, classes, width)
+    mixed = ready[:, 0] if layers == 1 else torch.einsum("l,nlw->nw", torch.softmax(mix, 0), ready)
+    loss = cross_entropy(mixed @ weight.T + bias, targets)
+    total = loss + (weight.square().sum() + bias.square().sum()) * (0.5 * l2 / rows)
+    (slope,) = torch.autograd.grad(total, point)
+    return float(total.detach()), slope.double().numpy()
 
 
 def _parts(flat: Tensor, layers: int, classes: int, width: int) -> tuple[Tensor, Tensor, Tensor]:

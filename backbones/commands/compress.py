@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,10 @@ from backbones.commands.shared import (
     TrainOption,
     WeightsOption,
 )
+
+if TYPE_CHECKING:
+    from backbones.cli_view import Screen
+    from backbones.lifecycle.compress.run import Compressed
 
 StoreOption = Annotated[
     Path | None, typer.Option(help="folder that keeps features, so that a run that was stopped loses little")
@@ -60,13 +64,9 @@ def compress(
     """
     import torch
 
-    from backbones.commands.shared import load, read_task, screen
-    from backbones.core.errors import FrostlineError
+    from backbones.commands.shared import load, screen, task_for
     from backbones.lifecycle.compress.plan import Plan
-    from backbones.lifecycle.compress.report import facts_of, parts_of, short_table
-    from backbones.lifecycle.compress.run import FOLDER
     from backbones.lifecycle.compress.run import compress as compress_
-    from backbones.page import write_page
     from backbones.training.saving import refuse_existing
 
     refuse_existing(out)
@@ -79,28 +79,32 @@ def compress(
     plan = Plan.parse(values, "compression")
     torch.set_num_threads(threads)
     with screen() as shown:
-        task = None
-        if benchmark or data_root:
-            task = read_task(benchmark, data_root, train=train, test=test, seed=seed, progress=shown.progress)
         backbone = load(model, weights, image_size)
-        if task is not None and task.train.modality != backbone.modality:
-            raise FrostlineError(
-                f"backbone {model!r} takes {backbone.modality}s, but {task.name} holds {task.train.modality}s."
-            )
+        task = task_for(backbone, benchmark, data_root, train=train, test=test, seed=seed, progress=shown.progress)
         found = compress_(
             backbone, out, plan, task=task, allowed=within / 100, store=store, progress=shown.progress, say=shown.say
         )
-        frontier = found.frontier
         data = {"data": task.name, "training": len(task.train), "test": len(task.test)} if task is not None else {}
         facts = {"model": model, **data, "threads": threads, "seed": seed, "plan": plan.model_dump(mode="json")}
-        shown.table(short_table(frontier))
-        verdict = f"chosen: {frontier.chosen.name}, {found.packed_bytes:,} bytes packed"
-        if not frontier.within:
-            verdict += f"; no point loses at most {within:g} points, this one loses least"
-        page = write_page(out, f"{model}, compressed", verdict, parts_of(frontier), {**facts, **facts_of(frontier)})
-        shown.say(verdict)
-        shown.say(f"written to {found.saved.folder}; load it with: {found.saved.usage}")
-        shown.say(f"packed in {out / FOLDER}; page: {page}")
+        _tell(found, out, facts, within, shown)
+
+
+def _tell(found: Compressed, out: Path, facts: dict[str, Any], within: float, shown: Screen) -> None:
+    """Show the frontier and write its page."""
+    from backbones.lifecycle.compress.report import facts_of, parts_of, short_table
+    from backbones.lifecycle.compress.run import FOLDER
+    from backbones.page import write_page
+
+    frontier = found.frontier
+    shown.table(short_table(frontier))
+    verdict = f"chosen: {frontier.chosen.name}, {found.packed_bytes:,} bytes packed"
+    if not frontier.within:
+        verdict += f"; no point loses at most {within:g} points, this one loses least"
+    title = f"{facts['model']}, compressed"
+    page = write_page(out, title, verdict, parts_of(frontier), {**facts, **facts_of(frontier)})
+    shown.say(verdict)
+    shown.say(f"written to {found.saved.folder}; load it with: {found.saved.usage}")
+    shown.say(f"packed in {out / FOLDER}; page: {page}")
 
 
 def _numbers(text: str, what: str) -> list[float]:

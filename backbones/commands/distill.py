@@ -72,7 +72,7 @@ def distill(
     With --corpus it learns the teacher's layers from texts or images without labels; with --data the teacher is tuned
     on the task (unless --teacher-head is given), and the student learns its layers and then its answers there.
     """
-    from backbones.commands.shared import load, read_task, screen
+    from backbones.commands.shared import load, screen, task_for
     from backbones.core.errors import FrostlineError
     from backbones.core.launch import pick_device
     from backbones.lifecycle.distill.distil import distil
@@ -94,26 +94,18 @@ def distill(
         big = load(teacher, weights, image_size, max_tokens).to(place)
         shape = _shape(big, layers, width, heads, inner, student, max_tokens, image_size)
         texts = _corpus(corpus, big, shown) if corpus else None
-        task = None
-        if benchmark is not None or data is not None:
-            task = read_task(benchmark, data, train=train, test=test, seed=seed, progress=shown.progress)
-            _check_kind(task, big)
+        task = task_for(
+            big, benchmark, data, train=train, test=test, seed=seed, progress=shown.progress, role="the teacher"
+        )
         head = read_head(teacher_head, task.train.classes) if teacher_head is not None and task is not None else None
         known = _varied(task.train, augment, variants, big, seed, shown) if task is not None else None
         raw = None if known is None else known.samples
         shown.say(estimate(big, shape, plan, texts, raw, head is not None))
+        vary = flip_and_shift if big.modality == "image" and not plain_images else None
         done = distil(
-            big,
-            shape,
-            plan,
-            corpus=texts,
-            data=known,
-            head=head,
-            vary=flip_and_shift if big.modality == "image" and not plain_images else None,
-            folder=out / STAGES,
-            progress=shown.progress,
-            say=shown.say,
-        )
+            big, shape, plan, corpus=texts, data=known, head=head, vary=vary, folder=out / STAGES,
+            progress=shown.progress, say=shown.say,
+        )  # fmt: skip
         facts = {"teacher": teacher, "plan": plan.model_dump(), "seed": seed, "augment": augment}
         _finish(out, big, done, task, texts, facts, tuned=head is None and plan.tune is not None, shown=shown)
 
@@ -176,16 +168,6 @@ def _corpus(paths: Sequence[Path], teacher: Backbone, shown: Screen) -> Sequence
     if teacher.modality == "image":
         return read_images(paths)
     return [sentence for document in read_documents(paths, progress=shown.progress) for sentence in document]
-
-
-def _check_kind(task: Task, teacher: Backbone) -> None:
-    from backbones.core.errors import FrostlineError
-
-    if task.train.modality != teacher.modality:
-        raise FrostlineError(
-            f"{task.name} holds {task.train.modality}s, but the teacher {teacher.name!r} takes {teacher.modality}s; "
-            "pass data and a teacher of one kind."
-        )
 
 
 def _varied(data: Labelled, augment: str | None, count: int, teacher: Backbone, seed: int, shown: Screen) -> Labelled:

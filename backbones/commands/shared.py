@@ -67,6 +67,35 @@ def read_task(
     return check_task(Task(data.name, *parts))
 
 
+def task_for(
+    backbone: Backbone,
+    benchmark: str | None,
+    data_root: str | None,
+    *,
+    train: int | None,
+    test: int | None,
+    seed: int,
+    progress: Progress,
+    role: str = "backbone",
+) -> Task | None:
+    """Read labelled data for a backbone, which messages call by its ``role``; None where none are named.
+
+    Raises:
+        FrostlineError: data of another kind than the backbone takes, or see ``read_task``.
+    """
+    from backbones.core.errors import FrostlineError
+
+    if benchmark is None and data_root is None:
+        return None
+    task = read_task(benchmark, data_root, train=train, test=test, seed=seed, progress=progress)
+    if task.train.modality != backbone.modality:
+        raise FrostlineError(
+            f"{task.name} holds {task.train.modality}s, but {role} {backbone.name!r} takes {backbone.modality}s; "
+            "pass data and a model of one kind."
+        )
+    return task
+
+
 def _kind(root: str) -> str:
     """Return ``"folder"`` for a folder of images, else ``"text"``."""
     from timm.data.readers.img_extensions import get_img_extensions

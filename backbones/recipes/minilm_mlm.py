@@ -83,6 +83,11 @@ def _export(given: argparse.Namespace) -> Saved:
     return export(given.export, given.kept, held)
 
 
+def counts(text: str) -> list[int]:
+    """Read ``100000,400000``."""
+    return [int(part) for part in text.split(",")]
+
+
 def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m backbones.recipes.minilm_mlm",
@@ -100,7 +105,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rank", type=int, default=RANK, help="of the low-rank terms (default 32)")
     parser.add_argument(
         "--keep-at",
-        type=lambda text: [int(part) for part in text.split(",")],
+        type=counts,
         default=[],
         metavar="N,N,...",
         help="keep what was trained after so many tokens too, in --out/after-<tokens>",
@@ -116,6 +121,8 @@ def main(words: Sequence[str] | None = None) -> int:
     torch.set_num_threads(given.threads)
     plan = Plan(given.steps, given.minutes, given.tokens, given.lr, seed=given.seed)
     try:
+        if given.kept is not None and given.export is None:
+            raise FrostlineError(f"--kept {given.kept} is what --export writes whole; pass --export DIR beside it.")
         if given.export is not None:
             sys.stdout.write(f"{_export(given).usage}\n")
         elif given.data is None or given.out is None:

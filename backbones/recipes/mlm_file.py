@@ -69,9 +69,14 @@ def write_graft(learner: Learner, folder: Path, notes: Mapping[str, str], stem: 
 
 def language_model_of(learner: Learner, name: str) -> LanguageModel:
     """Return what a learner is at the moment, as it would be once shipped, for measurements."""
-    base = load_language_model("minilm", "masked", device="cpu", allow_missing_head=True)
     with TemporaryDirectory() as folder:
-        put_on(write_graft(learner, Path(folder), {}), name, base.module)
+        return _grafted(write_graft(learner, Path(folder), {}), name)
+
+
+def _grafted(graft: Path, name: str) -> LanguageModel:
+    """Return MiniLM with a graft on it, as a masked language model."""
+    base = load_language_model("minilm", "masked", device="cpu", allow_missing_head=True)
+    put_on(graft, name, base.module)
     return LanguageModel(name, "masked", base.module, base.tokenizer, base.window)
 
 
@@ -93,10 +98,8 @@ def export(out: Path, kept: Path | None = None, held: Sequences | None = None) -
             "which --keep-at made."
         )
     notes = read_graft(graft)[0].notes
-    backbone = load_backbone("minilm")
-    model = load_language_model("minilm", "masked", device="cpu", allow_missing_head=True)
-    for module in (backbone.module, model.module):
-        put_on(graft, NAME, module)
+    backbone, model = load_backbone("minilm"), _grafted(graft, NAME)
+    put_on(graft, NAME, backbone.module)
     facts: dict[str, Any] = {"made": f"{NAME}, whole"}
     if "tokens" in notes:
         facts["tokens"] = int(notes["tokens"])

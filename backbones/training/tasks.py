@@ -103,13 +103,7 @@ def finetune(
     """
     if delta is not None and full:
         raise FrostlineError("a PAT and full fine-tuning were both asked for; choose one of them.")
-    head = head if head is not None else _linear(backbone.width, len(data.classes), recipe.seed)
-    if head.weight.shape != (len(data.classes), backbone.width):
-        raise FrostlineError(
-            f"the head has shape {tuple(head.weight.shape)}, but {len(data.classes)} classes on features of "
-            f"{backbone.width} need {(len(data.classes), backbone.width)}; leave the head out for a new one."
-        )
-    head.to(backbone.device)
+    head = _head_for(backbone, data, head, recipe.seed)
     params: dict[str, nn.Parameter] = {f"head.{name}": param for name, param in head.named_parameters()}
     modules: list[nn.Module] = [head]
     if full:
@@ -138,6 +132,18 @@ def finetune(
         phase=phase,
     )
     return Tuned(head.requires_grad_(False), course)
+
+
+def _head_for(backbone: Backbone, data: Labelled, head: nn.Linear | None, seed: int) -> nn.Linear:
+    """Return ``head``, or a new one, beside the backbone; FrostlineError if its shape is another."""
+    wanted = (len(data.classes), backbone.width)
+    found = head if head is not None else _linear(backbone.width, len(data.classes), seed)
+    if found.weight.shape != wanted:
+        raise FrostlineError(
+            f"the head has shape {tuple(found.weight.shape)}, but {wanted[0]} classes on features of "
+            f"{wanted[1]} need {wanted}; leave the head out for a new one."
+        )
+    return found.to(backbone.device)
 
 
 def grouped_features(backbone: Backbone, raw: Sequence[Any]) -> Tensor:

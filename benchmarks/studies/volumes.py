@@ -64,6 +64,7 @@ def measure(folder: Path, tasks: Mapping[str, Edges], pairs: Path, each: int, wo
     return {
         "seen": volume[0],
         "unit": volume[1],
+        "made": facts["made"],
         "parameters": next(iter(codes.values()))["parameters"],
         "figures": figures,
         "codes": codes,
@@ -87,7 +88,7 @@ def _code(folder: Path, edges: Edges) -> dict[str, Any]:
     known, held = task.divide(seed=SEED)
     ends = features[:, [0, -1]]
     first, second = (ends[torch.from_numpy(rows)] for rows in (known, held))
-    probed = probe_layers(str(folder), first, second, task.take(known), task.take(held), seed=SEED, progress=_tell)
+    probed = probe_layers(folder.name, first, second, task.take(known), task.take(held), seed=SEED, progress=_tell)
     names = {"embeddings": EMBEDDINGS, "last": str(backbone.depth - 1)}
     found: dict[str, Layer] = dict(zip(names, probed, strict=False))
     layers = {name: replace(layer, layer=names[name]).summary() for name, layer in found.items()}
@@ -156,7 +157,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--pairs", required=True, type=Path, help="minimal pairs of BLiMP")
     parser.add_argument("--each", type=int, default=PAIRS, help="pairs of each paradigm (default 50)")
     parser.add_argument("--since", type=float, default=0.0, help="fit the checkpoints from so much on")
-    parser.add_argument("--story", default="", help="what the run was, for the page")
     parser.add_argument("--name", default="volumes", help="of the files that are written")
     parser.add_argument("--work", required=True, type=Path)
     parser.add_argument("--out", required=True, type=Path)
@@ -175,7 +175,6 @@ def main() -> None:
     write_bytes(given.out / pictures[0], draw(rows, curves, codes, "kbit"))
     write_bytes(given.out / pictures[1], draw(rows, curves, [PAIRS_NAME], "accuracy, %"))
     facts = {
-        "story": given.story,
         "since": given.since,
         "each": given.each,
         "rows": rows,

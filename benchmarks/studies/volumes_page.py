@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from statistics import stdev
-from textwrap import wrap
 from typing import Any
 
 from backbones.analysis.volumes import Curve
@@ -36,7 +35,6 @@ def page(facts: Mapping[str, Any], curves: Sequence[Curve], name: str, pictures:
             f"        --each {facts['each']} --since {facts['since']:.0f} --name {name} --work DIR \\",
             "        --out benchmarks/results",
             "",
-            *([*wrap(facts["story"], 116), ""] if facts["story"] else []),
             *_what(rows, facts["each"]),
             "",
             f"| {unit} seen | " + " | ".join(f"{figure}, {UNITS.get(figure, 'kbit')}" for figure in figures) + " |",
@@ -68,7 +66,8 @@ def _what(rows: Sequence[Mapping[str, Any]], each: int) -> Iterator[str]:
     """Yield what was measured."""
     error = 50 / math.sqrt(each * len(rows[0]["paradigms"]))
     size = rows[0]["parameters"] / 1e6
-    yield f"{len(rows)} checkpoints of one run, an encoder of {size:.1f} M parameters, one seed. Codes: online code"
+    yield f"{len(rows)} checkpoints of one run ({rows[0]['made']}), an encoder of {size:.1f} M parameters, one seed;"
+    yield "what run it was, and how to read this, stands in the README of results. Codes: online code"
     yield "(minimum description length) of labelled spans, with probes on the frozen last layer, mean of"
     yield f"{len(next(iter(rows[0]['codes'].values()))['orders'])} orders of the rows:"
     yield ""

@@ -246,3 +246,8 @@ def test_sources_that_are_not_known_are_refused(folder: Path, tmp_path: Path) ->
 def test_command_line_says_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
     assert minilm_mlm.main(["--data", "corpus.txt"]) == 2
     assert "training needs --data english_corpus.txt.xz and --out DIR" in capsys.readouterr().err
+    assert minilm_mlm.main(["--kept", "folder", "--data", "corpus.txt", "--out", "out"]) == 2
+    assert "--kept folder is what --export writes whole; pass --export DIR" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        minilm_mlm.main(["--keep-at", "100,many"])
+    assert "invalid counts value: '100,many'" in capsys.readouterr().err

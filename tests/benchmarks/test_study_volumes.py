@@ -69,6 +69,7 @@ def row(seen, code, share):
     return {
         "seen": seen,
         "unit": "tokens",
+        "made": "a run",
         "parameters": 2_000_000,
         "figures": figures,
         "codes": {"types": task},
@@ -84,7 +85,7 @@ def test_the_page_says_which_figures_are_monotone():
         "minimal pairs": True,
         "held-out loss": True,
     }
-    facts = {"rows": rows, "since": 0.0, "each": 50, "story": "A run."}
+    facts = {"rows": rows, "since": 0.0, "each": 50}
     text = page(facts, curves, "volumes", ["a.png"])
     assert "logistic fits over the 4 of them that have seen" in text  # none of the start, which has no logarithm
     assert "| code of types | no | 0.5000 |" in text and "| minimal pairs | yes | 0.0000 |" in text

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,7 +20,7 @@ from backbones.lifecycle.infuse.examples import Batch, Examples, Split, check_te
 from backbones.lifecycle.infuse.grammar import NONE
 from backbones.lifecycle.infuse.pairs import Pair, relations_of
 from backbones.lifecycle.infuse.settings import KaidStyle
-from backbones.lifecycle.infuse.states import tapped
+from backbones.lifecycle.infuse.states import States, tapped
 from backbones.training.loop import Course, Say, mute, train
 
 HEAD_SCALE = 0.02  # standard deviation of the classifier's first weights
@@ -82,29 +84,11 @@ def infuse(
     params |= {f"head.{name}": param for name, param in head.named_parameters()}
     try:
         with tapped(backbone) as states:
-
-            def loss(rows: list[int], generator: torch.Generator) -> dict[str, Tensor]:
-                sums: dict[str, Tensor] = {}
-                for batch in examples.batches(rows, generator, settings.negatives):
-                    frozen, _, left = states(batch.tokens.to(backbone.device))
-                    logits, share = head(mention_features(left, batch)), len(batch.labels) / len(rows)
-                    found = {"relation": cross_entropy(logits, batch.labels.to(logits.device))}
-                    if settings.preserve:
-                        found["preserve"] = settings.preserve * turned(frozen, left, batch)
-                    sums = {name: sums.get(name, 0.0) + share * value for name, value in found.items()}
-                return sums
-
+            loss = partial(_losses, examples, settings, head, lambda tokens: states(tokens.to(backbone.device)))
             course = train(
-                params,
-                loss,
-                len(examples),
-                settings.recipe,
-                modules=(delta, head),
-                checkpoint=checkpoint,
-                progress=progress,
-                say=say,
-                phase="infusing",
-            )
+                params, loss, len(examples), settings.recipe, modules=(delta, head), checkpoint=checkpoint,
+                progress=progress, say=say, phase="infusing",
+            )  # fmt: skip
     except BaseException:
         delta.detach()
         raise
@@ -116,6 +100,26 @@ def infuse(
             "infuse on a backbone that nothing else trains."
         )
     return Infused(delta, head.requires_grad_(False), labels, split, course, before)
+
+
+def _losses(
+    examples: Examples,
+    settings: KaidStyle,
+    head: nn.Linear,
+    states: Callable[[Tensor], States],
+    rows: list[int],
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    """Return the losses over some examples; ``states`` gives those of the frozen encoder and those with the delta."""
+    sums: dict[str, Tensor] = {}
+    for batch in examples.batches(rows, generator, settings.negatives):
+        frozen, _, left = states(batch.tokens)
+        logits, share = head(mention_features(left, batch)), len(batch.labels) / len(rows)
+        found = {"relation": cross_entropy(logits, batch.labels.to(logits.device))}
+        if settings.preserve:
+            found["preserve"] = settings.preserve * turned(frozen, left, batch)
+        sums = {name: sums.get(name, 0.0) + share * value for name, value in found.items()}
+    return sums
 
 
 def mention_features(states: Tensor, batch: Batch) -> Tensor:
