@@ -20,10 +20,10 @@ from backbones.core.samples import Progress, silent
 from backbones.core.seed import numpy_generator, torch_generator
 from backbones.recipes.images import augment, to_unit
 from backbones.recipes.orthogonal import optimisers
+from backbones.recipes.readers import Lesson, Readers
 from backbones.recipes.student import choose_patches, cosine_ramp, encode
 
 Tools = list[torch.optim.Optimizer]
-SHARPNESS = 16.0  # of the cosines that stand for labels
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Plan:
         lr: peak learning rate (see optimisers).
         kept: patches kept of every 2 x 2 cell, as pairs (from this share of the run on, how many).
         weights: of the losses on the class token, the patch tokens and the labels.
+        spread: weight of the loss on how unevenly class tokens fill their space (see Readers.losses); above 0, the
+            teacher's class tokens are whitened instead of standardised.
         soft: share of the teacher's answer in the label target; the rest is the true label.
         shift: see augment, in pixels.
         jitter: see augment.
@@ -52,6 +54,7 @@ class Plan:
     lr: float = 4e-3
     kept: tuple[tuple[float, int], ...] = ((0.0, 1), (0.3, 2), (0.8, 4))
     weights: tuple[float, float, float] = (4.0, 6.0, 0.5)
+    spread: float = 0.0
     soft: float = 0.5
     shift: int = 2
     jitter: float = 0.25
@@ -62,82 +65,6 @@ class Plan:
     def per_cell(self, done: float) -> int:
         """Return how many patches of a cell stay after the share ``done``."""
         return [count for start, count in self.kept if done >= start][-1]
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """What is learned from, row by row.
-
-    Attributes:
-        images: uint8, shape (n, s, s, 3).
-        labels: int64, shape (n,).
-        targets: float16, shape (n, 1 + patches, width): see teacher.look.
-        scores: float32, shape (n, classes): the teacher's probabilities.
-    """
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    targets: NDArray[np.float16]
-    scores: NDArray[np.float32]
-
-
-class Readers(nn.Module):
-    """What reads the student's tokens while it trains, and the teacher's means and deviations; thrown away after.
-
-    The class token is compared with the teacher's standardised one directly, so that the shipped features live in
-    a centred space; patch tokens pass through one linear map. Labels are read by cosine to one vector a class, since
-    frozen features are asked for nearest class means later, which sees directions only.
-
-    Args:
-        lesson: means and deviations are taken of up to 4,096 of its rows.
-        width: of the student; the class tokens are compared directly, so the teacher must be as wide.
-        generator: CPU generator.
-
-    Raises:
-        FrostlineError: the widths differ.
-    """
-
-    class_mean: torch.Tensor
-    class_deviation: torch.Tensor
-    patch_mean: torch.Tensor
-    patch_deviation: torch.Tensor
-
-    def __init__(self, lesson: Lesson, width: int, generator: torch.Generator) -> None:
-        super().__init__()
-        wide = lesson.targets.shape[2]
-        if wide != width:
-            raise FrostlineError(f"the teacher is {wide} wide and the student {width}; pass a teacher of {width}.")
-        some = torch.from_numpy(np.asarray(lesson.targets[:4096], dtype=np.float32))
-        self.patch = nn.Linear(width, width)
-        self.label = nn.Linear(width, lesson.scores.shape[1], bias=False)
-        with torch.no_grad():
-            for layer in (self.patch, self.label):
-                layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) / width**0.5)
-            self.patch.bias.zero_()
-        for name, rows in (("class", some[:, 0]), ("patch", some[:, 1:].flatten(0, 1))):
-            self.register_buffer(f"{name}_mean", rows.mean(0))
-            self.register_buffer(f"{name}_deviation", rows.std(0) + 1e-4)
-
-    def losses(
-        self, tokens: torch.Tensor, kept: torch.Tensor | None, targets: torch.Tensor, label_targets: torch.Tensor
-    ) -> torch.Tensor:
-        """Return the three losses: 1 - cosine of class tokens and of patch tokens, cross-entropy of labels.
-
-        Args:
-            tokens: the student's, shape (n, 1 + k, width).
-            kept: see encode.
-            targets: the teacher's, shape (n, 1 + patches, width).
-            label_targets: probabilities, shape (n, classes).
-        """
-        wanted = (targets[:, 0] - self.class_mean) / self.class_deviation
-        patches = (targets[:, 1:] - self.patch_mean) / self.patch_deviation
-        if kept is not None:
-            patches = patches.gather(1, kept[..., None].expand(-1, -1, patches.shape[-1]))
-        feature = 1 - nn.functional.cosine_similarity(tokens[:, 0], wanted, dim=-1).mean()
-        patch = 1 - nn.functional.cosine_similarity(self.patch(tokens[:, 1:]), patches, dim=-1).mean()
-        names = nn.functional.normalize(self.label.weight, dim=-1)
-        cosines = nn.functional.normalize(tokens[:, 0], dim=-1) @ names.T
-        return torch.stack([feature, patch, nn.functional.cross_entropy(SHARPNESS * cosines, label_targets)])
 
 
 @dataclass
@@ -175,13 +102,13 @@ def distil(
         FrostlineError: a loss is not finite, or the checkpoint belongs to another plan.
     """
     model.to(device).train()
-    readers = Readers(lesson, model.embed_dim, torch_generator(plan.seed, "readers")).to(device)
+    readers = Readers(lesson, model.embed_dim, torch_generator(plan.seed, "readers"), plan.spread > 0).to(device)
     tools = optimisers(model, readers, plan.lr)
     base = [[group["lr"] for group in tool.param_groups] for tool in tools]
     course = _restore(checkpoint, model, readers, tools, plan)
     pool = ThreadPoolExecutor(plan.workers)
     began = saved = time.monotonic() - course.seconds
-    sums = torch.zeros(3)
+    sums = torch.zeros(4)
     while (done := course.step / plan.steps if plan.steps else course.seconds / (60 * plan.minutes)) < 1:
         for tool, rates in zip(tools, base, strict=True):
             for group, rate in zip(tool.param_groups, rates, strict=True):
@@ -194,7 +121,7 @@ def distil(
         course.step += 1
         course.seconds = time.monotonic() - began
         if course.step % 50 == 0:
-            course.history.append([round(value, 4) for value in [done, *(sums / 50).tolist()]])
+            course.history.append([round(value, 5) for value in [done, *(sums / 50).tolist()]])
             sums.zero_()
         if checkpoint is not None and time.monotonic() - saved > save_every:
             _save(checkpoint, model, readers, tools, plan, course)
@@ -248,7 +175,7 @@ def _learn(
     params = [*model.parameters(), *readers.parameters()]
     device = view.images.device
     count = len(view.images)
-    share = torch.tensor(plan.weights, device=device)
+    share = torch.tensor([*plan.weights, plan.spread], device=device)
 
     def shard(start: int) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         part = view.part(slice(start, start + plan.shard))
@@ -259,7 +186,7 @@ def _learn(
 
     for param in params:
         param.grad = None
-    total = torch.zeros(3)
+    total = torch.zeros(4)
     for losses, gradients in pool.map(shard, range(0, count, plan.shard)):
         total += losses
         for param, gradient in zip(params, gradients, strict=True):

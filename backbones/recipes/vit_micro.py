@@ -25,10 +25,11 @@ from backbones.core.artifacts import digest_tensors, load_tensors, save_tensors,
 from backbones.core.errors import FrostlineError
 from backbones.core.samples import Progress
 from backbones.core.seed import numpy_generator, torch_generator
-from backbones.recipes.distil import Course, Lesson, Plan, distil
+from backbones.recipes.distil import Course, Plan, distil
 from backbones.recipes.evaluate import class_means, features, linear_probe
 from backbones.recipes.images import read_class_folders, to_unit
 from backbones.recipes.lines import Lines
+from backbones.recipes.readers import Lesson
 from backbones.recipes.student import build_student
 from backbones.recipes.teacher import Teacher, cached_targets, load_teacher
 
@@ -142,7 +143,7 @@ def _write(
         "epochs": round(course.step * min(plan.batch, images) / images, 2),
         "minutes": round(course.seconds / 60, 1),
         "teacher": {"digest": teacher.digest, "size": teacher.size},
-        "columns": ["share done", "class token", "patch tokens", "labels"],
+        "columns": ["share done", "class token", "patch tokens", "labels", "spread"],
         "history": course.history,
     }
     write_json(out / "training.json", record)
@@ -195,6 +196,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--shard", type=int, default=Plan.shard, help="images a forward; on a GPU, use --batch's")
     parser.add_argument("--workers", type=int, default=Plan.workers, help="threads that share the shards out (CPU)")
     parser.add_argument("--lr", type=float, default=Plan.lr)
+    parser.add_argument("--spread", type=float, default=Plan.spread, help="weight of an even spread of the features")
     parser.add_argument("--seed", type=int, default=Plan.seed)
     parser.add_argument("--device", default="cpu", help="cpu or cuda (bf16 there)")
     parser.add_argument("--evaluate", type=Path, help="CIFAR-100 as class folders: measure --out's weights or ours")
@@ -221,6 +223,7 @@ def main(words: Sequence[str] | None = None) -> int:
                 given.minutes,
                 given.batch,
                 given.lr,
+                spread=given.spread,
                 seed=given.seed,
                 shard=given.shard,
                 workers=given.workers,

@@ -20,10 +20,11 @@ from backbones.core.artifacts import digest_tensors, load_tensors
 from backbones.core.errors import FrostlineError
 from backbones.core.seed import numpy_generator, torch_generator
 from backbones.recipes import vit_micro
-from backbones.recipes.distil import Lesson, Plan, distil
+from backbones.recipes.distil import Plan, distil
 from backbones.recipes.evaluate import class_means, features
 from backbones.recipes.images import augment, read_class_folders, to_unit
 from backbones.recipes.orthogonal import Orthogonal, orthogonalise
+from backbones.recipes.readers import Lesson, Readers, spread, whitener
 from backbones.recipes.student import build_student, choose_patches, cosine_ramp, encode
 from backbones.recipes.teacher import cached_targets, load_teacher
 
@@ -170,12 +171,14 @@ def test_a_stopped_run_goes_on_from_its_checkpoint_with_the_same_numbers(tmp_pat
         distil(resumed, lesson, Plan(steps=7, batch=4, shard=2), CPU, tmp_path / "c.pt")
 
 
-def test_distillation_lowers_every_loss():
-    lesson, plan = tiny_lesson(), Plan(steps=100, batch=16, shard=16, shift=0, jitter=0.0, kept=((0.0, 4),))
-    course = distil(tiny_student(lesson), lesson, plan, CPU)
-    first, last = course.history[0], course.history[-1]
-    assert all(later < earlier for earlier, later in zip(first[1:], last[1:], strict=True))
-    assert last[1] < 0.8 * first[1]
+@pytest.mark.parametrize(("weight", "columns", "share"), [(0.0, 3, 0.8), (40.0, 4, 0.9)])
+def test_distillation_lowers_every_loss_that_has_a_weight(weight, columns, share):
+    """Whitened targets take longer: 16 of them have no direction in common that a step could learn at once."""
+    plan = Plan(steps=100, batch=16, shard=16, shift=0, jitter=0.0, kept=((0.0, 4),), spread=weight)
+    course = distil(tiny_student(tiny_lesson()), tiny_lesson(), plan, CPU)
+    first, last = (row[1 : 1 + columns] for row in (course.history[0], course.history[-1]))
+    assert all(later < earlier for earlier, later in zip(first, last, strict=True))
+    assert last[0] < share * first[0]
 
 
 def test_a_run_by_the_clock_ends_on_time():
@@ -266,6 +269,53 @@ def test_orthogonal_steps_treat_row_blocks_apart():
     Orthogonal([{"params": parts}], 0.1).step()
     assert torch.allclose(whole, torch.cat(parts), atol=1e-6)
     assert not torch.allclose(whole, start, atol=1e-3)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(2, 12), st.integers(0, 99))
+def test_whitener_is_symmetric_and_gives_the_identity_as_covariance(width, seed):
+    generator = torch_generator(seed)
+    rows = torch.randn(200, width, generator=generator) @ torch.randn(width, width, generator=generator)
+    turn = whitener(rows.double(), floor=0.0)
+    assert torch.allclose(turn, turn.T)
+    assert torch.allclose(torch.cov((rows.double() @ turn).T), torch.eye(width, dtype=torch.float64), atol=1e-5)
+
+
+def test_whitener_leaves_a_direction_without_variance_small():
+    rows = torch.randn(50, 3, generator=torch_generator(0)) * torch.tensor([3.0, 1.0, 0.0])
+    white = rows @ whitener(rows)
+    assert white[:, :2].std(0).tolist() == pytest.approx([1, 1], abs=0.05)
+    assert white[:, 2].abs().max() < 1e-5
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(2, 9), st.integers(2, 6), st.integers(0, 99))
+def test_spread_is_the_mean_squared_cosine_of_all_pairs(count, width, seed):
+    unit = torch.nn.functional.normalize(torch.randn(count, width, generator=torch_generator(seed)).double(), dim=-1)
+    pairs = [float(unit[i] @ unit[j]) ** 2 for i in range(count) for j in range(count) if i != j]
+    assert float(spread(unit)) == pytest.approx(sum(pairs) / len(pairs))
+
+
+def test_spread_is_least_for_white_features_and_without_bias_from_few_images():
+    white = torch.nn.functional.normalize(torch.randn(4096, 16, generator=torch_generator(0)), dim=-1)
+    flat = torch.nn.functional.normalize(white * torch.linspace(0.1, 2, 16), dim=-1)
+    assert float(spread(white)) == pytest.approx(1 / 16, rel=0.01)
+    assert float(spread(flat)) > 1.2 / 16
+    shards = torch.stack([spread(shard) for shard in flat.split(8)])
+    assert float(shards.mean()) == pytest.approx(float(spread(flat)), rel=0.03)
+    assert float(spread(white[:1])) == 0.0
+
+
+def test_readers_ask_for_whitened_class_tokens_only_when_told():
+    draws = torch.randn(500, 24, generator=torch_generator(0)) + torch.randn(500, 1, generator=torch_generator(1))
+    targets = torch.cat([draws[:, None], torch.randn(500, 16, 24, generator=torch_generator(2))], dim=1)
+    rows = np.zeros((500, 1), dtype=np.uint8)
+    lesson = Lesson(rows, np.zeros(500, dtype=np.int64), targets.half().numpy(), np.ones((500, 3), dtype=np.float32))
+    for white in (False, True):
+        readers = Readers(lesson, 24, torch_generator(0), white)
+        seen = torch.cov(((draws - readers.class_mean) @ readers.class_scale).T)
+        assert torch.diagonal(seen).tolist() == pytest.approx([1.0] * 24, abs=0.15)
+        assert bool(torch.allclose(seen, torch.eye(24), atol=0.15)) is white
 
 
 def test_students_depend_on_the_generator_only_and_leave_the_global_one_alone():
