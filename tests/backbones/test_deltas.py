@@ -9,76 +9,18 @@ from typing import Any
 
 import pytest
 import torch
+from delta_makers import LAYERS, MODELS, Bare, by_peft, features, lora_of_peft, moved, trained
 
-from backbones.base import Backbone
-from backbones.core.artifacts import load_tensors, save_tensors
 from backbones.core.errors import FrostlineError
 from backbones.core.seed import torch_generator
-from backbones.delta import Delta
 from backbones.deltas import find_delta, load_delta, save_delta
 from backbones.pat import PATS
-from backbones.pat.peft_files import METHODS, read_peft, write_peft
+from backbones.pat.peft_files import METHODS, read_peft
 from backbones.pat.stack import make_pat
 from backbones.testing_models import (
-    raw_batch,
     tiny_bert,
-    tiny_distilbert,
-    tiny_roberta,
-    tiny_transformers_vit,
     tiny_vit,
 )
-
-MODELS = {
-    "timm": tiny_vit,
-    "bert": tiny_bert,
-    "roberta": tiny_roberta,
-    "distilbert": tiny_distilbert,
-    "hf-vit": tiny_transformers_vit,
-}
-LAYERS = ("all", "1", "0,2")
-
-
-def moved(delta: Delta, seed: int = 0) -> Delta:
-    """Move every parameter away from its start."""
-    generator = torch_generator(seed, "moved")
-    with torch.no_grad():
-        for parameter in delta.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    return delta.eval()
-
-
-def features(backbone: Backbone, module: Any = None) -> torch.Tensor:
-    batch = backbone.preprocessing(raw_batch(backbone))
-    with torch.no_grad():
-        return backbone.features(batch) if module is None else backbone.reading(module, batch)
-
-
-def trained(kind: str, pat: str, values: dict[str, Any]) -> tuple[Delta, torch.Tensor]:
-    backbone = MODELS[kind]()
-    delta = moved(make_pat(pat, values).grow(backbone, 3))
-    return delta, features(backbone)
-
-
-class Bare(torch.nn.Module):
-    """What PEFT makes of a timm model: the calls that reading features needs, through PEFT's own forward hooks."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward_features(self, batch: torch.Tensor) -> torch.Tensor:
-        return self.model.base_model.model.forward_features(batch)
-
-    def forward_head(self, found: torch.Tensor, pre_logits: bool) -> torch.Tensor:
-        return self.model.base_model.model.forward_head(found, pre_logits=pre_logits)
-
-
-def by_peft(kind: str, folder: Path) -> torch.Tensor:
-    """Features of the plain model with the adapter of ``folder`` put on by PEFT."""
-    peft = pytest.importorskip("peft")
-    backbone = MODELS[kind]()
-    wrapped = peft.PeftModel.from_pretrained(backbone.module, str(folder)).eval()
-    return features(backbone, Bare(wrapped) if kind == "timm" else wrapped)
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -132,21 +74,6 @@ def test_every_pat_is_saved_and_grown_again(kind: str, pat: str, tmp_path: Path)
     assert again.settings == delta.settings
     facts = json.loads((tmp_path / "new" / "pat_config.json").read_text())
     assert (facts["pat"], facts["base"], facts["seed"]) == (pat, "its name", 3)
-
-
-def lora_of_peft(kind: str, folder: Path, **options: Any) -> torch.Tensor:
-    """Let PEFT put random factors on the plain model and save them; returns its features."""
-    peft = pytest.importorskip("peft")
-    backbone = MODELS[kind]()
-    with torch.random.fork_rng(devices=[]):
-        wrapped = peft.get_peft_model(backbone.module, peft.LoraConfig(**options)).eval()
-    generator = torch_generator(0, "peft")
-    with torch.no_grad():
-        for name, parameter in wrapped.named_parameters():
-            if "lora_" in name:
-                parameter.normal_(0.0, 0.2, generator=generator)
-    wrapped.save_pretrained(str(folder))
-    return features(backbone, Bare(wrapped) if kind == "timm" else wrapped)
 
 
 @pytest.mark.parametrize(
@@ -269,127 +196,6 @@ def test_where_a_delta_is_found(tmp_path: Path) -> None:
     save_delta(delta, tmp_path / "run" / "seed-2" / "artefact" / "delta")
     with pytest.raises(FrostlineError, match=r"2 seeds; pass one.*seed-1.*seed-2"):
         find_delta(tmp_path / "run")
-
-
-class TestRefusals:
-    """Every message names what is wrong and what would be right."""
-
-    @staticmethod
-    def message(folder: Path, backbone: Backbone | None = None) -> str:
-        backbone = backbone or tiny_bert()
-        before = features(backbone)
-        with pytest.raises(FrostlineError) as caught:
-            load_delta(folder, backbone)
-        assert torch.equal(features(backbone), before)
-        assert str(folder) in str(caught.value)
-        return str(caught.value)
-
-    @pytest.fixture
-    def adapter(self, tmp_path: Path) -> Path:
-        lora_of_peft("bert", tmp_path, target_modules=["query"], r=2)
-        return tmp_path
-
-    @staticmethod
-    def change(folder: Path, **values: Any) -> None:
-        path = folder / "adapter_config.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
-
-    @pytest.mark.parametrize(
-        ("key", "value", "words"),
-        [
-            ("use_dora", True, "DoRA"),
-            ("bias", "all", "trains biases"),
-            ("lora_bias", True, "biases beside B"),
-            ("init_lora_weights", "pissa", "path_initial_model_for_weight_conversion"),
-            ("layer_replication", [[0, 2]], "repeats layers"),
-        ],
-    )
-    def test_more_than_lora(self, adapter: Path, key: str, value: Any, words: str) -> None:
-        self.change(adapter, **{key: value})
-        message = self.message(adapter)
-        assert key in message and words in message
-
-    def test_modules_trained_in_full(self, tmp_path: Path) -> None:
-        lora_of_peft("timm", tmp_path, target_modules=["attn.qkv"], modules_to_save=["norm"])
-        message = self.message(tmp_path, tiny_vit())
-        assert "base_model.model.norm.bias" in message and "modules_to_save = ['norm']" in message
-
-    def test_no_site_there(self, tmp_path: Path) -> None:
-        write_peft(
-            tmp_path,
-            {"peft_type": "LORA"},
-            {
-                f"base_model.model.encoder.layer.0.attention.{part}.weight": torch.ones(2, 2)
-                for part in ("lora_A", "lora_B")
-            },
-        )
-        message = self.message(tmp_path)
-        assert "no linear site" in message and "encoder.layer.0.attention.self" in message
-
-    def test_another_shape(self, adapter: Path) -> None:
-        config, tensors = read_peft(adapter)
-        write_peft(adapter, config, {name: value[:, :1] for name, value in tensors.items()})
-        assert "needs (r, 24) and (24, r)" in self.message(adapter)
-
-    def test_half_of_the_factors(self, adapter: Path) -> None:
-        config, tensors = read_peft(adapter)
-        write_peft(adapter, config, {name: value for name, value in tensors.items() if "lora_B" not in name})
-        assert "has no lora_B" in self.message(adapter)
-
-    def test_another_model_altogether(self, adapter: Path) -> None:
-        assert "no factor of the adapter belongs to the backbone" in self.message(adapter, tiny_vit())
-
-    def test_norms_that_are_none(self, tmp_path: Path) -> None:
-        for path, words in (("encoder.layer.0.output.dense", "no norm"), ("embeddings.LayerNorm", "needs (24,)")):
-            write_peft(
-                tmp_path,
-                {"peft_type": "LN_TUNING"},
-                {f"base_model.model.{path}.ln_tuning_layers.weight": torch.ones(3)},
-            )
-            assert words in self.message(tmp_path)
-
-    def test_an_empty_folder(self, tmp_path: Path) -> None:
-        message = self.message(tmp_path)
-        assert "pat_config.json" in message and "adapter_config.json" in message
-
-    def test_an_artefact_of_before(self, tmp_path: Path) -> None:
-        (tmp_path / "seed-1" / "artefact").mkdir(parents=True)
-        (tmp_path / "seed-1" / "artefact" / "artefact.json").write_text("{}")
-        assert "earlier version" in self.message(tmp_path)
-
-    def test_settings_that_are_not_json(self, tmp_path: Path) -> None:
-        save_delta(trained("bert", "lora", {})[0], tmp_path)
-        (tmp_path / "pat_config.json").write_text("{")
-        assert "not readable as JSON" in self.message(tmp_path)
-
-    def test_settings_of_a_later_format(self, tmp_path: Path) -> None:
-        save_delta(trained("bert", "lora", {})[0], tmp_path)
-        facts = json.loads((tmp_path / "pat_config.json").read_text())
-        (tmp_path / "pat_config.json").write_text(json.dumps({**facts, "format": 2}))
-        assert "format = 2" in self.message(tmp_path)
-
-    def test_an_unknown_pat(self, tmp_path: Path) -> None:
-        save_delta(trained("timm", "vpt", {})[0], tmp_path)
-        facts = json.loads((tmp_path / "pat_config.json").read_text())
-        (tmp_path / "pat_config.json").write_text(json.dumps({**facts, "pat": "vptt"}))
-        assert "Did you mean 'vpt'" in self.message(tmp_path, tiny_vit())
-
-    def test_tensors_of_another_delta(self, tmp_path: Path) -> None:
-        save_delta(trained("timm", "vpt", {})[0], tmp_path)
-        tensors, _ = load_tensors(tmp_path / "delta.safetensors")
-        save_tensors(tmp_path / "delta.safetensors", {name: value + 1 for name, value in tensors.items()})
-        assert "is not the file" in self.message(tmp_path, tiny_vit())
-
-    def test_a_backbone_of_another_depth(self, tmp_path: Path) -> None:
-        save_delta(trained("timm", "vpt", {})[0], tmp_path)
-        message = self.message(tmp_path, tiny_vit(depth=2))
-        assert "does not fit backbone" in message and "prompts is (3, 10, 24), needed (2, 10, 24)" in message
-
-    def test_a_pat_without_a_name(self, tmp_path: Path) -> None:
-        delta, _ = trained("timm", "lora", {})
-        delta.settings = type("Nameless", (type(delta.settings),), {})()
-        with pytest.raises(FrostlineError, match=r"has no name.*backbones\.pats"):
-            save_delta(delta, tmp_path)
 
 
 def test_the_methods_of_peft_are_pats_that_can_say_so() -> None:

@@ -10,13 +10,13 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import timm
 import torch
 from PIL import Image
-from pretrain_makers import coloured_task, write_corpus
+from pretrain_makers import coloured_task
+from run_makers import IMAGES, RECIPE, TEXT, Stopped, run_of_images, run_of_text, stop_at
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 from typer.testing import CliRunner
@@ -24,13 +24,10 @@ from typer.testing import CliRunner
 from backbones.catalog import load_backbone
 from backbones.cli import app
 from backbones.core.errors import FrostlineError
-from backbones.core.labelled import Labelled, Task
 from backbones.core.seed import torch_generator
 from backbones.lifecycle.pretrain import (
-    Augmentation,
     ImagePlan,
     Stops,
-    TextPlan,
     pretrain_images,
     pretrain_text,
 )  # fmt: skip
@@ -42,38 +39,16 @@ from backbones.lifecycle.pretrain.sequences import Batch
 from backbones.lifecycle.pretrain.sizes import BERT_SIZES
 from backbones.lm import load_language_model
 from backbones.training import ranks
-from backbones.training.loop import Recipe
-
-TEXT = TextPlan(depth=2, width=16, heads=2, vocabulary=130, length=32, dropout=0.1, held=0.2)
-IMAGES = ImagePlan(depth=2, width=16, heads=2, image_size=16, patch=4, augmentation=Augmentation(mixup=0.2))
-RECIPE = Recipe(steps=8, batch=8, micro=4, lr=2e-3)
-
-
-class Stopped(Exception):  # noqa: N818 (no error: the way out of a run)
-    """Stands for a kill in the middle of a run."""
-
-
-def stop_at(step):
-    def progress(phase, done, total):
-        if phase == "pre-training" and done == step:
-            raise Stopped
-
-    return progress
 
 
 @pytest.fixture(scope="module")
 def text_run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("text")
-    file = write_corpus(folder / "corpus.txt")
-    said: list[str] = []
-    found = pretrain_text([file], folder / "run", TEXT, RECIPE, stops=Stops(checkpoints=3), say=said.append)
-    return SimpleNamespace(file=file, found=found, said=said)
+    return run_of_text(tmp_path_factory.mktemp("text"))
 
 
 @pytest.fixture(scope="module")
 def image_run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("images")
-    return pretrain_images(coloured_task(), folder / "run", IMAGES, RECIPE, stops=Stops(checkpoint_at=(16, 54)))
+    return run_of_images(tmp_path_factory.mktemp("images"))
 
 
 def test_bert_base_has_the_parameters_of_the_paper():
@@ -151,26 +126,6 @@ def test_a_stopped_run_goes_on_to_the_same_bits(kind, text_run, image_run, tmp_p
         go(True, lambda *_: None)
 
 
-def test_a_run_of_other_settings_does_not_go_on(text_run, tmp_path):
-    with pytest.raises(Stopped):
-        pretrain_text([text_run.file], tmp_path / "run", TEXT, RECIPE, progress=stop_at(2))
-    for plan, recipe, words in (
-        (TEXT.model_copy(update={"width": 32}), RECIPE, "begun with width = 16, but now width is 32"),
-        (TEXT, RECIPE.model_copy(update={"lr": 0.5}), "begun with lr = 0.002, but now lr is 0.5"),
-    ):
-        with pytest.raises(FrostlineError, match=words):
-            pretrain_text([text_run.file], tmp_path / "run", plan, recipe, resume=True)
-    text_run_file = tmp_path / "corpus.txt"
-    text_run_file.write_text(text_run.file.read_text() + "\n\nOne more document. It changes the corpus.")
-    settings = json.loads((tmp_path / "run" / "settings.json").read_text())
-    settings["settings"]["files"] = [str(text_run_file)]
-    (tmp_path / "run" / "settings.json").write_text(json.dumps(settings))
-    with pytest.raises(FrostlineError, match=r"begun with tokens = .* same data"):
-        pretrain_text([text_run_file], tmp_path / "run", TEXT, RECIPE, resume=True)
-    with pytest.raises(FrostlineError, match=r"holds no pre-training.*Did you mean"):
-        pretrain_text([text_run.file], tmp_path / "runs", TEXT, RECIPE, resume=True)
-
-
 SECOND = """
 import sys
 from pathlib import Path
@@ -184,13 +139,6 @@ plan, recipe = TextPlan.model_validate_json(plan), Recipe.model_validate_json(re
 pretrain_text([Path(file)], Path(out), plan, recipe, stops=Stops(checkpoints=3))
 leave()
 """
-
-
-def test_images_that_have_changed_are_noticed(tmp_path):
-    with pytest.raises(Stopped):
-        pretrain_images(coloured_task(), tmp_path / "run", IMAGES, RECIPE, progress=stop_at(2))
-    with pytest.raises(FrostlineError, match=r"begun with digest = .* same data"):
-        pretrain_images(coloured_task(seed=1), tmp_path / "run", IMAGES, RECIPE, resume=True)
 
 
 def test_two_processes_give_the_weights_of_one(text_run, tmp_path, monkeypatch):
@@ -291,73 +239,6 @@ def test_volumes_count_what_is_seen_again_and_short_batches():
     assert steps_of(Stops(checkpoint_at=(1, 16, 17, 40)), volume, 6) == [1, 2, 3, 6]
     assert steps_of(Stops(checkpoints=3), volume, 100) == [1, 10, 100]
     assert steps_of(Stops(checkpoints=1), volume, 100) == [100]
-
-
-@pytest.mark.parametrize(
-    ("stops", "words"),
-    [
-        (Stops(checkpoint_at=(41,)), r"checkpoint at 41 words: the run sees 40 in 6 steps"),
-        (Stops(checkpoint_at=(4,), checkpoints=2), r"exclude each other"),
-    ],
-)
-def test_checkpoints_that_cannot_be_are_refused(stops, words):
-    with pytest.raises(FrostlineError, match=words):
-        steps_of(stops, Volume(rows=10, each=2.0, batch=4, unit="words"), 6)
-
-
-def test_what_cannot_be_learned_from_is_refused_and_nothing_is_left(text_run, tmp_path):
-    out = tmp_path / "run"
-    (tmp_path / "empty.txt").write_text(" \n\n ")
-    (tmp_path / "short.txt").write_text("Too short.")
-    start = str(text_run.found.model)
-    tries = [
-        (tmp_path / "empty.txt", TEXT, {}, "no sentence in"),
-        (tmp_path / "short.txt", TEXT, {}, "fewer than one sequence"),
-        (text_run.file, TEXT.model_copy(update={"heads": 3}), {}, "width 16 is not divisible by 3 heads"),
-        (text_run.file, TEXT, {"stops": Stops(checkpoint_at=(10**9,))}, "checkpoint at 1,000,000,000 words"),
-        (text_run.file, TEXT, {"start": start, "tokenizer": tmp_path}, "brings its tokenizer"),
-        (text_run.file, TEXT.model_copy(update={"length": 64}), {"start": start}, "takes at most 32; pass 32"),
-        (text_run.file, TEXT, {"start": "minilm"}, "language-model head"),
-        (text_run.file, TEXT, {"start": str(tmp_path)}, "no config.json"),
-        (text_run.file, TEXT, {"tokenizer": tmp_path / "absent"}, "no such folder"),
-    ]
-    for file, plan, more, words in tries:
-        with pytest.raises(FrostlineError, match=words):
-            pretrain_text([file], out, plan, RECIPE, **more)
-        assert not out.exists()
-
-
-def test_an_image_model_or_a_roberta_with_pairs_does_not_go_on(text_run, image_run, tmp_path):
-    from transformers import RobertaConfig, RobertaForMaskedLM
-
-    with pytest.raises(FrostlineError, match=r"no tokenizer|cannot load"):
-        pretrain_text([text_run.file], tmp_path / "run", TEXT, RECIPE, start=str(image_run.model))
-    tokenizer = AutoTokenizer.from_pretrained(text_run.found.model)
-    config = RobertaConfig(
-        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
-        max_position_embeddings=40, pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
-    with torch.random.fork_rng():
-        RobertaForMaskedLM(config).save_pretrained(tmp_path / "roberta")
-    tokenizer.save_pretrained(tmp_path / "roberta")
-    plan = TEXT.model_copy(update={"next_sentence": True})
-    with pytest.raises(FrostlineError, match=r"'roberta' has no next-sentence task.*--no-next-sentence"):
-        pretrain_text([text_run.file], tmp_path / "run", plan, RECIPE, start=str(tmp_path / "roberta"))
-    found = pretrain_text(
-        [text_run.file], tmp_path / "run", TEXT, Recipe(steps=2, batch=4), start=str(tmp_path / "roberta")
-    )
-    assert type(AutoModelForMaskedLM.from_pretrained(found.model)).__name__ == "RobertaForMaskedLM"
-
-
-def test_images_of_one_class_and_texts_are_refused(tmp_path):
-    data = coloured_task().train
-    one = data.take([row for row in range(len(data)) if data.labels[row] == 0])
-    with pytest.raises(FrostlineError, match="one class, 'red'"):
-        pretrain_images(Task("red things", one, one), tmp_path / "run", IMAGES, RECIPE)
-    texts = Labelled(["a", "b"], data.labels[[0, -1]], data.classes)
-    with pytest.raises(FrostlineError, match="holds texts"):
-        pretrain_images(Task("texts", texts, texts), tmp_path / "run", IMAGES, RECIPE)
-    assert not (tmp_path / "run").exists()
 
 
 def class_folders(root: Path) -> Path:
