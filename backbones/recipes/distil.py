@@ -69,11 +69,15 @@ class Plan:
 
 @dataclass
 class Course:
-    """Where a run stands: steps and seconds done, and every so many steps the share done and the mean losses."""
+    """Where a run stands: steps and seconds done, and every 50 steps the share done and the mean losses since.
+
+    ``sums`` are the losses since the last entry, added up, so that a run that was stopped has the same history.
+    """
 
     step: int = 0
     seconds: float = 0.0
     history: list[list[float]] = field(default_factory=list)
+    sums: list[float] = field(default_factory=lambda: [0.0] * 4)
 
 
 def distil(
@@ -108,7 +112,6 @@ def distil(
     course = _restore(checkpoint, model, readers, tools, plan)
     pool = ThreadPoolExecutor(plan.workers)
     began = saved = time.monotonic() - course.seconds
-    sums = torch.zeros(4)
     while (done := course.step / plan.steps if plan.steps else course.seconds / (60 * plan.minutes)) < 1:
         for tool, rates in zip(tools, base, strict=True):
             for group, rate in zip(tool.param_groups, rates, strict=True):
@@ -117,12 +120,12 @@ def distil(
         losses = _learn(model, readers, view, plan, pool, tools)
         if not torch.isfinite(losses).all():
             raise FrostlineError(f"a loss is not finite at step {course.step}; pass a smaller --lr than {plan.lr}.")
-        sums += losses
+        course.sums = [before + loss for before, loss in zip(course.sums, losses.tolist(), strict=True)]
         course.step += 1
         course.seconds = time.monotonic() - began
         if course.step % 50 == 0:
-            course.history.append([round(value, 5) for value in [done, *(sums / 50).tolist()]])
-            sums.zero_()
+            course.history.append([round(value, 5) for value in [done, *(total / 50 for total in course.sums)]])
+            course.sums = [0.0] * 4
         if checkpoint is not None and time.monotonic() - saved > save_every:
             _save(checkpoint, model, readers, tools, plan, course)
             saved = time.monotonic()

@@ -29,25 +29,26 @@ def one_thread():
 
 
 def test_a_stopped_run_goes_on_from_its_checkpoint_with_the_same_numbers(tmp_path):
-    lesson, plan = tiny_lesson(), Plan(steps=6, batch=4, shard=2)
+    lesson, plan = tiny_lesson(), Plan(steps=54, batch=4, shard=2)
     whole = tiny_student(lesson)
-    distil(whole, lesson, plan, CPU)
+    unbroken = distil(whole, lesson, plan, CPU)
 
     class StoppedError(Exception):
         pass
 
     def stop(phase: str, done: int, total: int) -> None:
-        if done == 4:
+        if done == 30:
             raise StoppedError
 
     with pytest.raises(StoppedError):
         distil(tiny_student(lesson), lesson, plan, CPU, tmp_path / "c.pt", save_every=0.0, progress=stop)
     resumed = tiny_student(lesson)
     course = distil(resumed, lesson, plan, CPU, tmp_path / "c.pt")
-    assert course.step == 6
+    assert course.step == 54
+    assert course.history == unbroken.history and len(course.history) == 1
     assert digest_tensors(resumed.state_dict()) == digest_tensors(whole.state_dict())
     with pytest.raises(FrostlineError, match="other settings"):
-        distil(resumed, lesson, Plan(steps=7, batch=4, shard=2), CPU, tmp_path / "c.pt")
+        distil(resumed, lesson, Plan(steps=55, batch=4, shard=2), CPU, tmp_path / "c.pt")
 
 
 @pytest.mark.parametrize(("weight", "columns", "share"), [(0.0, 3, 0.8), (40.0, 4, 0.9)])
