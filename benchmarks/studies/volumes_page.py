@@ -84,7 +84,7 @@ def _what(rows: Sequence[Mapping[str, Any]], each: int) -> Iterator[str]:
 def step_back(y: Sequence[float]) -> float:
     """Return the largest step of a curve against the way from its first point to its last; 0 where it is monotone."""
     way = 1 if y[-1] >= y[0] else -1
-    return max(0.0, *(way * (before - after) for before, after in pairwise(y)))
+    return max([0.0, *(way * (before - after) for before, after in pairwise(y))])
 
 
 def _fit_row(curve: Curve) -> str:

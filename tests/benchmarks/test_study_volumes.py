@@ -97,6 +97,12 @@ def test_the_page_says_which_figures_are_monotone():
     assert all(len(line) <= 120 for line in text.splitlines() if not line.startswith("|"))
 
 
+def test_one_checkpoint_makes_a_page_without_fits():
+    rows = [row(10, 4.0, 55.0)]
+    text = page({"rows": rows, "since": 0.0, "each": 50}, curves_of(rows), "volumes", ["a.png"])
+    assert "| code of types | yes | 0.0000 | | | | | | no fit: " in text and "| 10 | 4.000 | 55.000 |" in text
+
+
 def test_a_folder_that_says_nothing_of_its_training_is_refused(tmp_path):
     (tmp_path / "frostline.json").write_text(json.dumps({"words": 5}))
     with pytest.raises(FrostlineError, match="does not say what it has seen; pass checkpoints of backbone pretrain"):
