@@ -97,10 +97,17 @@ def task_for(
 
 
 def _kind(root: str) -> str:
-    """Return ``"folder"`` for a folder of images, else ``"text"``."""
+    """Return ``"folder"`` for a folder of images, else ``"text"``; raise FrostlineError where nothing is."""
     from timm.data.readers.img_extensions import get_img_extensions
 
-    path = Path(root)
+    from backbones.core.errors import FrostlineError
+
+    path = Path(root.partition("::")[0])
+    if not path.exists():
+        raise FrostlineError(
+            f"the data root {path} does not exist; pass a folder with train/<class>/* and test/<class>/* (images or "
+            "texts), or a file of texts (.csv, .tsv, .jsonl, .json)."
+        )
     images = set(get_img_extensions())
     for number, file in enumerate(path.rglob("*") if path.is_dir() else ()):
         if file.suffix.lower() in images:

@@ -41,6 +41,8 @@ def test_what_cannot_be_learned_from_is_refused(tmp_path):
         read_task(None, None)
     with pytest.raises(FrostlineError, match=r"unknown benchmark 'split-digit'\. Did you mean 'split-digits'"):
         read_task("split-digit", None)
+    with pytest.raises(FrostlineError, match=r"data root /no/where does not exist.*images or texts.*\.csv"):
+        read_task(None, "/no/where::text=body")
     texts = tmp_path / "texts.json"
     texts.write_text(json.dumps({part: [["yes", "a"], ["no", "a"]] for part in ("train", "test")}))
     with pytest.raises(FrostlineError, match="of one class, 'a'"):
