@@ -35,7 +35,10 @@ BUNDLED = {"minilm": MINILM, "minilm-mlm": MINILM}  # name: (package, folder, di
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model",
 )  # fmt: skip
-INSTEAD = "Without a network pass --lm a folder with config.json, model.safetensors and tokenizer.json, or --lm minilm"
+INSTEAD = (
+    "Without a network pass --lm a folder with config.json, model.safetensors and tokenizer.json, or what is "
+    "installed: --lm minilm to embed, --lm minilm-mlm to fill masks"
+)
 
 
 @dataclass(frozen=True, eq=False)
