@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from delta_makers import LAYERS, MODELS, Bare, by_peft, features, lora_of_peft, moved, trained
+from delta_makers import LAYERS, MODELS, Bare, by_peft, draw, features, lora_of_peft, moved, trained
 
 from backbones.core.errors import FrostlineError
-from backbones.core.seed import torch_generator
 from backbones.deltas import find_delta, load_delta, save_delta
 from backbones.pat import PATS
 from backbones.pat.peft_files import METHODS, read_peft
@@ -131,11 +130,7 @@ def test_an_ln_tuning_of_peft_gives_its_features_here(modules: Any, tmp_path: Pa
     peft = pytest.importorskip("peft")
     backbone = MODELS["timm"]()
     wrapped = peft.get_peft_model(backbone.module, peft.LNTuningConfig(target_modules=modules)).eval()
-    generator = torch_generator(0, "peft")
-    with torch.no_grad():
-        for name, parameter in wrapped.named_parameters():
-            if "ln_tuning_layers" in name:
-                parameter.normal_(1.0, 0.2, generator=generator)
+    draw(wrapped, "ln_tuning_layers", 1.0)
     wrapped.save_pretrained(str(tmp_path))
     wanted = features(backbone, Bare(wrapped))
     fresh = MODELS["timm"]()

@@ -20,14 +20,6 @@ from backbones.recipes.readers import Lesson, Readers, spread, whitener
 from backbones.recipes.student import build_student, choose_patches, cosine_ramp, encode
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def test_a_stopped_run_goes_on_from_its_checkpoint_with_the_same_numbers(tmp_path):
     lesson, plan = tiny_lesson(), Plan(steps=54, batch=4, shard=2)
     whole = tiny_student(lesson)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pat_checks import features, nudged, plain_features
 
 from backbones.core.errors import FrostlineError
 from backbones.core.seed import torch_generator
@@ -17,30 +18,6 @@ from backbones.testing import check_pat, raw_batch, tiny_bert, tiny_vit
 from backbones.text import from_encoder
 
 MAKERS = {"vit": tiny_vit, "bert": tiny_bert}
-
-
-def moved(delta, seed=0, size=0.1):
-    """Move every trainable tensor away from its start."""
-    generator = torch_generator(seed, "moved")
-    with torch.no_grad():
-        for parameter in delta.parameters():
-            parameter.add_(size * torch.randn(parameter.shape, generator=generator))
-    return delta
-
-
-def features(backbone):
-    with torch.no_grad():
-        return backbone.features(backbone.preprocessing(raw_batch(backbone)))
-
-
-def plain_features(backbone, state):
-    """Features of the plain module with other weights."""
-    kept = {name: value.clone() for name, value in backbone.module.state_dict().items()}
-    backbone.module.load_state_dict(state)
-    try:
-        return features(backbone)
-    finally:
-        backbone.module.load_state_dict(kept)
 
 
 @pytest.mark.parametrize("kind", MAKERS)
@@ -62,7 +39,7 @@ def test_every_setting_meets_the_contract(kind, values):
 @pytest.mark.parametrize("kind", MAKERS)
 def test_merged_weights_give_the_same_features(kind):
     backbone = MAKERS[kind]()
-    delta = moved(Lora(roles=("qkv", "proj", "fc1", "fc2"), rslora=True).grow(backbone, 0))
+    delta = nudged(Lora(roles=("qkv", "proj", "fc1", "fc2"), rslora=True).grow(backbone, 0))
     attached, state = features(backbone), delta.merged()
     delta.detach()
     assert not torch.allclose(features(backbone), attached, atol=1e-2)
@@ -80,7 +57,7 @@ TARGETS = {
 def test_peft_gives_the_same_features_with_the_same_tensors(kind, rslora):
     peft = pytest.importorskip("peft")
     backbone, other = MAKERS[kind](), MAKERS[kind]()
-    delta = moved(Lora(r=5, alpha=7.0, rslora=rslora, roles=("qkv", "proj", "fc1")).grow(backbone, 0))
+    delta = nudged(Lora(r=5, alpha=7.0, rslora=rslora, roles=("qkv", "proj", "fc1")).grow(backbone, 0))
     config = peft.LoraConfig(r=5, lora_alpha=7.0, use_rslora=rslora, target_modules=TARGETS[kind])
     with torch.random.fork_rng():
         model = peft.get_peft_model(copy.deepcopy(other.module), config)
@@ -108,7 +85,7 @@ def test_a_starts_as_in_peft_and_b_at_zero():
 
 def test_dropout_acts_in_training_only():
     backbone = tiny_vit()
-    delta = moved(Lora(dropout=0.5).grow(backbone, 0)).train()
+    delta = nudged(Lora(dropout=0.5).grow(backbone, 0)).train()
     with torch.random.fork_rng():
         torch.manual_seed(0)
         assert not torch.equal(features(backbone), features(backbone))
@@ -194,5 +171,5 @@ def test_attaching_again_and_again_leaves_the_outputs():
     encoder, raw = Encoder(backbone, precision="fp32"), raw_batch(backbone)
     before = encoder.features(raw)
     for seed in range(50):
-        moved(Lora().grow(backbone, seed)).detach()
+        nudged(Lora().grow(backbone, seed)).detach()
     assert torch.equal(encoder.features(raw), before)

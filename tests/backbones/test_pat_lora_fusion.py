@@ -4,9 +4,10 @@ from functools import partial
 
 import pytest
 import torch
-from fusion_makers import features, moved, paths_of, plain_features, write_pool
+from fusion_makers import paths_of, write_pool
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pat_checks import features, nudged, plain_features
 
 from backbones.core.artifacts import digest_tensors
 from backbones.core.seed import torch_generator
@@ -44,7 +45,7 @@ def change(delta, path, group):
 @pytest.mark.parametrize("ranks", [(3, 3), (2, 5, 3)], ids=str)
 def test_features_are_those_of_the_weights_built_by_definition(kind, mode, ranks, pool):
     backbone = MAKERS[kind]()
-    delta = moved(LoraFusion(pool=pool(backbone, ranks), mode=mode).grow(backbone, 0))
+    delta = nudged(LoraFusion(pool=pool(backbone, ranks), mode=mode).grow(backbone, 0), 0.3)
     state = {name: value.clone() for name, value in backbone.frozen_state().items()}
     for site in backbone.sites("qkv") + backbone.sites("proj"):
         weight = state[f"{site.path}.weight"] + change(delta, site.path, site.layer)
@@ -81,7 +82,7 @@ def test_one_hot_coefficients_are_that_lora(kind, mode, magnitude, pool):
 @pytest.mark.parametrize("mode, power", [("param", 2), ("delta", 1)])
 def test_scaled_coefficients_change_weights_by_a_power(mode, power, seed, times):
     backbone = tiny_vit(depth=1)
-    delta = moved(LoraFusion(mode=mode, magnitude=False, warm=3, r=2).grow(backbone, seed), seed=seed)
+    delta = nudged(LoraFusion(mode=mode, magnitude=False, warm=3, r=2).grow(backbone, seed), 0.3, seed)
     frozen = backbone.frozen_state()
     before = delta.merged()
     with torch.no_grad():
@@ -188,7 +189,7 @@ def test_warm_loras_are_trained_alone_then_frozen(train):
         assert sum(p.numel() for p in delta.parameters()) == Lora(r=2).parameter_count(backbone)
         assert {name: value.shape for name, value in delta.state_dict().items()} == shapes
         assert torch.equal(features(backbone), plain), "a LoRA starts as the identity, whatever the pool holds"
-        moved(delta, seed=number)
+        nudged(delta, 0.3, number)
         kept.append(digest_tensors(delta.pool[number].state_dict()))
         alone = features(backbone)
         torch.testing.assert_close(plain_features_of_copy(delta.merged()), alone, atol=1e-5, rtol=0)
@@ -197,7 +198,7 @@ def test_warm_loras_are_trained_alone_then_frozen(train):
     assert [digest_tensors(part.state_dict()) for part in delta.pool] == kept
     assert {name for name, _ in delta.named_parameters()} == {n for n in shapes if n.startswith("mix.")}
     assert torch.equal(delta.mix.w, torch.full((2, 3), 0.5))
-    moved(delta)
+    nudged(delta, 0.3)
     after = delta.mix.w.clone()
     delta.enter(steps[2][0] + 1, 0)
     assert torch.equal(delta.mix.w, after), "later experiences go on from there"
@@ -212,7 +213,7 @@ def test_state_moves_between_phases():
     backbone, other = tiny_vit(), tiny_vit()
     delta = LoraFusion().grow(backbone, 0)
     delta.enter(0, 1)
-    moved(delta)
+    nudged(delta, 0.3)
     copy = LoraFusion().grow(other, 5)
     copy.load_state_dict(delta.state_dict())
     assert (copy.alone, copy.filled) == (1, 2)

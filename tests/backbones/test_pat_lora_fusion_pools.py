@@ -5,7 +5,8 @@ from functools import partial
 
 import pytest
 import torch
-from fusion_makers import features, plain_features, write_lora, write_pool
+from fusion_makers import write_lora, write_pool
+from pat_checks import features, plain_features
 
 from backbones.core.artifacts import load_tensors, save_tensors
 from backbones.core.errors import FrostlineError

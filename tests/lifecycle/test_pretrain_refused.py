@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 from pretrain_makers import coloured_task
-from run_makers import IMAGES, RECIPE, TEXT, Stopped, run_of_images, run_of_text, stop_at
+from run_makers import IMAGES, RECIPE, TEXT, Stopped, stop_at
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from backbones.core.errors import FrostlineError
@@ -19,16 +19,6 @@ from backbones.lifecycle.pretrain import (
 )  # fmt: skip
 from backbones.lifecycle.pretrain.course import Volume, steps_of
 from backbones.training.loop import Recipe
-
-
-@pytest.fixture(scope="module")
-def text_run(tmp_path_factory):
-    return run_of_text(tmp_path_factory.mktemp("text"))
-
-
-@pytest.fixture(scope="module")
-def image_run(tmp_path_factory):
-    return run_of_images(tmp_path_factory.mktemp("images"))
 
 
 def test_a_run_of_other_settings_does_not_go_on(text_run, tmp_path):

@@ -1,4 +1,4 @@
-"""Pre-training on miniatures: what a run writes, how it goes on, and what it refuses."""
+"""Pre-training on miniatures: what a run writes, and how it goes on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import timm
 import torch
 from PIL import Image
 from pretrain_makers import coloured_task
-from run_makers import IMAGES, RECIPE, TEXT, Stopped, run_of_images, run_of_text, stop_at
+from run_makers import IMAGES, RECIPE, TEXT, Stopped, stop_at
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 from typer.testing import CliRunner
@@ -39,16 +39,6 @@ from backbones.lifecycle.pretrain.sequences import Batch
 from backbones.lifecycle.pretrain.sizes import BERT_SIZES
 from backbones.lm import load_language_model
 from backbones.training import ranks
-
-
-@pytest.fixture(scope="module")
-def text_run(tmp_path_factory):
-    return run_of_text(tmp_path_factory.mktemp("text"))
-
-
-@pytest.fixture(scope="module")
-def image_run(tmp_path_factory):
-    return run_of_images(tmp_path_factory.mktemp("images"))
 
 
 def test_bert_base_has_the_parameters_of_the_paper():

@@ -76,16 +76,21 @@ def by_peft(kind: str, folder: Path) -> torch.Tensor:
     return features(backbone, Bare(wrapped) if kind == "timm" else wrapped)
 
 
+def draw(module: torch.nn.Module, part: str, mean: float) -> None:
+    """Draw the parameters whose names hold ``part`` from a normal distribution around ``mean``."""
+    generator = torch_generator(0, "peft")
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if part in name:
+                parameter.normal_(mean, 0.2, generator=generator)
+
+
 def lora_of_peft(kind: str, folder: Path, **options: Any) -> torch.Tensor:
     """Let PEFT put random factors on the plain model and save them; returns its features."""
     peft = pytest.importorskip("peft")
     backbone = MODELS[kind]()
     with torch.random.fork_rng(devices=[]):
         wrapped = peft.get_peft_model(backbone.module, peft.LoraConfig(**options)).eval()
-    generator = torch_generator(0, "peft")
-    with torch.no_grad():
-        for name, parameter in wrapped.named_parameters():
-            if "lora_" in name:
-                parameter.normal_(0.0, 0.2, generator=generator)
+    draw(wrapped, "lora_", 0.0)
     wrapped.save_pretrained(str(folder))
     return features(backbone, Bare(wrapped) if kind == "timm" else wrapped)

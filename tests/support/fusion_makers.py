@@ -4,29 +4,6 @@ import torch
 
 from backbones.core.seed import torch_generator
 from backbones.pat.peft_files import write_peft
-from backbones.testing import raw_batch
-
-
-def features(backbone):
-    with torch.no_grad():
-        return backbone.features(backbone.preprocessing(raw_batch(backbone)))
-
-
-def plain_features(backbone, state):
-    kept = {name: value.clone() for name, value in backbone.module.state_dict().items()}
-    backbone.module.load_state_dict(state)
-    try:
-        return features(backbone)
-    finally:
-        backbone.module.load_state_dict(kept)
-
-
-def moved(delta, size=0.3, seed=0):
-    generator = torch_generator(seed, "moved")
-    with torch.no_grad():
-        for parameter in delta.parameters():
-            parameter.add_(size * torch.randn(parameter.shape, generator=generator))
-    return delta
 
 
 def paths_of(backbone, roles=("qkv", "proj")):
