@@ -43,7 +43,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def page(folder: Path) -> dict[str, object]:
     found: dict[str, object] = json.loads((folder / "report.json").read_text())
-    assert (folder / "report.html").read_text().startswith("<!doctype html>")
+    page = (folder / "report.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert "<img" in page
     return found
 
 

@@ -44,6 +44,8 @@ def split_page(found: Split, model: str) -> Page:
         Table(("part", "blocks of the full model", "handed over"), rows, "Blocks"),
         Table(("search for what is withheld", ""), checks, "What the file holds"),
     ]
+    sizes = {"handed over": found.file_bytes / MIB, "full model": found.full_bytes / MIB}
+    parts.append(Picture("sizes.png", bars(sizes, "MiB"), "Size of the file that is handed over"))
     if found.distilled is not None:
         each = found.distilled
         change = f"{each.before:.4f} before, {each.after:.4f} after"
@@ -92,6 +94,8 @@ def plug_page(found: Plugged, model: str, ways: Mapping[str, Way]) -> Page:
     elif figures:
         rows = [(name, f"{value:.2%}") for name, value in figures.items()]
         parts.append(Table(("", "accuracy"), rows, "Test samples"))
+        heights = {name: 100 * value for name, value in figures.items()}
+        parts.append(Picture("accuracy.png", bars(heights, "accuracy (%)"), "Accuracy on test samples"))
     put = "was folded into its weights" if found.merged else "stays beside it as a delta"
     lead = f"The adapter ({found.facts.pat or 'own weights'}) {put}; head: {found.head}. Base: {model}."
     if ways:
