@@ -28,6 +28,7 @@ from torch import Tensor
 from backbones.base import Backbone
 from backbones.catalog import load_backbone
 from backbones.core.artifacts import load_tensors, save_tensors, write_json, write_text
+from backbones.core.intervals import percentile_interval
 from backbones.core.seed import numpy_generator
 from backbones.deltas import load_delta, save_delta
 from backbones.encoder import Encoder
@@ -124,8 +125,7 @@ def interval(each: NDArray[np.float64], draws: int = 2000) -> tuple[float, float
     means = [
         each[generator.integers(0, rows, rows)][:, generator.integers(0, columns, columns)].mean() for _ in range(draws)
     ]
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
+    return percentile_interval(means)
 
 
 class Study:

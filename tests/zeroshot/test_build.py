@@ -121,3 +121,11 @@ def test_an_event_without_candidates_is_an_error_that_says_what_to_do(source, wo
     with pytest.raises(FrostlineError, match=words) as caught:
         laid(event("e9", "Attack", "came", candidates=source), entities=(), reach=0)
     assert "'e9'" in str(caught.value) and source in str(caught.value)
+
+
+def test_reach_counts_sentences_from_the_triggers_own():
+    """Monday is one sentence after the trigger, "It rained" has no mention, "Nobody else" is three after."""
+    late = (REBELS, mention("m5", "Monday"), LATE)
+    for reach, expected in ((0, {"m1"}), (1, {"m1", "m5"}), (2, {"m1", "m5"}), (3, {"m1", "m5", "m4"})):
+        problem, _ = laid(event("e1", "Attack", "shot", candidates="entities"), entities=late, reach=reach)
+        assert cells(problem) == expected, reach

@@ -158,6 +158,16 @@ def test_maps_follow_coreference_and_look_only_so_far() -> None:
     assert rows("maps", problem([MAYOR], [SHOT, MOURNED], none=False), reach=3), "given arguments have no distance"
 
 
+def test_the_distance_of_two_events_is_that_between_their_triggers_and_not_their_starts() -> None:
+    made = problem([MAYOR], [SHOT, MOURNED])
+    between = TEXT.index("mourned") - (TEXT.index("shot") + len("shot"))
+    assert rows("maps", made, reach=between)
+    assert rows("maps", made, reach=between - 1) == []
+    turned = problem([MAYOR], [event("E1", "Attack", "mourned"), event("E2", "Die", "shot")])  # the other one first
+    assert rows("maps", turned, reach=between)
+    assert rows("maps", turned, reach=between - 1) == []
+
+
 def test_the_weight_of_a_map_comes_before_the_ontology_and_the_settings_before_both() -> None:
     maps = (RoleMap(source="At*", target="D*", roles={"Target": "Victim"}, weight=0.7),)
     made = problem([MAYOR], [SHOT, MOURNED], none=False, maps=maps)

@@ -180,3 +180,44 @@ def test_rows_of_guests_with_any_factors_are_decoded_exactly(seed: int) -> None:
     _, value = every_value(problem, scores, chosen)
     if np.isfinite(value.max()):
         assert decode(problem, scores, chosen).objective == pytest.approx(value.max(), abs=1e-6)
+
+
+@dataclass(frozen=True)
+class SharedRest:
+    """Rows that tie the roles of one cell, one at a time, to the same column of another, with any bounds.
+
+    Those that can be left without their role must not be added up: each of them is paid for alone. Three cells are
+    tied in a ring, so that none of them is decided before the others.
+    """
+
+    seed: int
+    family: ClassVar[str] = "cross-event"
+
+    def rows(self, problem: Problem) -> list[Row]:
+        rng = np.random.default_rng(self.seed)
+        groups = [*problem.pair_groups, *(group for group in problem.type_groups if len(group))]
+        ring = [groups[number] for number in sorted(rng.choice(len(groups), size=3, replace=False))]
+        made = []
+        for one, other in ((0, 1), (1, 2), (0, 2)):
+            rest = (int(rng.choice(ring[other])), float(rng.choice([-1.0, 1.0])))
+            low, high = ((-np.inf, 0.0), (0.0, np.inf), (1.0, np.inf), (-np.inf, -1.0), (0.0, 1.0))[rng.integers(5)]
+            factor, price = float(rng.choice([-1.0, 1.0])), float(rng.uniform(0.5, 3))
+            made += [
+                Row(((int(column), factor), rest), low, high, price, f"{one} and {other}") for column in ring[one]
+            ]
+        return made
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(seed=SEEDS)
+def test_rows_that_share_their_rest_are_decoded_exactly_whether_or_not_they_can_be_added_up(seed: int) -> None:
+    from decoding_oracle import every_value
+
+    rng = np.random.default_rng(seed)
+    problem, scores, constraints = random_problem(rng, limit=2000)
+    if len(problem.pair_groups) + sum(len(group) > 0 for group in problem.type_groups) < 3:
+        return
+    chosen = {"guest": SharedRest(seed), "multiplicity": constraints["multiplicity"]}
+    _, value = every_value(problem, scores, chosen)
+    if np.isfinite(value.max()):
+        assert decode(problem, scores, chosen).objective == pytest.approx(value.max(), abs=1e-6)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from backbones.core.intervals import percentile_interval
 from backbones.core.seed import numpy_generator
 from zeroshot.evaluate.report import Interval
 
@@ -46,7 +47,4 @@ def resampled(counts: Array, figure: Callable[[Array], Array], *, times: int, se
 
 def interval(values: Array) -> Interval | None:
     """Return the 95 % percentile interval, None of nothing."""
-    if not len(values):
-        return None
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
+    return percentile_interval(values) if len(values) else None

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from backbones.base import Backbone
 from backbones.core.errors import FrostlineError
+from backbones.core.intervals import percentile_interval
 from backbones.core.samples import Progress, silent
 from backbones.core.seed import torch_generator
 from backbones.lifecycle.infuse.examples import Examples
@@ -66,8 +67,7 @@ class Answers:
         generator = torch_generator(seed, "bootstrap")
         rows = torch.randint(len(each), (draws, len(each)), generator=generator)
         means = torch.from_numpy(each)[rows].mean(dim=1)
-        low, high = torch.quantile(means, torch.tensor([0.025, 0.975], dtype=means.dtype)).tolist()
-        return float(each.mean()), low, high
+        return float(each.mean()), *percentile_interval(means.numpy())
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from torch import nn
 from backbones.base import Backbone
 from backbones.core.labelled import Labelled, Task
 from backbones.core.samples import Progress, silent
+from backbones.core.intervals import percentile_interval
 from backbones.core.seed import numpy_generator
 from backbones.delta import Delta
 from backbones.lifecycle.offsite.exported import AdapterFacts, Export, grown, put_on, read_adapter
@@ -114,8 +115,7 @@ def interval(ways: Mapping[str, Way], by: str = "kept", draws: int = 2000) -> tu
     zero, plugged, direct = right @ weights.T / count
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = np.where(direct > zero, (plugged - zero) / (direct - zero), np.nan)
-    low, high = np.nanpercentile(shares, [2.5, 97.5])
-    return float(low), float(high)
+    return percentile_interval(shares)
 
 
 def four_ways(
