@@ -1,4 +1,4 @@
-"""Every interval that the product prints covers 95 per cent: each function of the kind against a written-out reference."""
+"""Every interval that the product prints covers 95 per cent: each function against a written-out reference."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Heads computed by hand: one step of IPT on unit vectors, the shrinkage of a whitening, RanPAC's ridge on held-out rows."""
+"""Heads computed by hand: one step of IPT on unit vectors, the shrinkage of a whitening, RanPAC's ridge."""
 
 import math
 
@@ -19,7 +19,7 @@ STEP = {
 
 
 def _two_experiences(**values: object) -> IptHead:
-    """Class 0 at e1, then classes 1 and 2 at e2 and e3: every prototype is its one sample, every replayed point is e1."""
+    """Class 0 at e1, then classes 1 and 2 at e2 and e3: all prototypes are samples, replayed is e1."""
     head = Ipt.model_validate({**STEP, **values}).build(0)
     axes = torch.eye(3)
     head.partial_fit(axes[:1], torch.tensor([0]))
@@ -30,8 +30,8 @@ def _by_hand(weight: float, scale: float) -> Tensor:
     """Category prototypes after one step of gradient descent on scale * (mean CE of e2, e3 + weight * CE of e1).
 
     A point on an axis has logit 1 / tau for its own class and 0 for the two others, so each of these has probability
-    ``p`` and its prototype is pushed away from the point by ``p / tau`` times the weight of the point; what points along
-    the prototype itself falls away on the sphere.
+    ``p`` and its prototype is pushed away from the point by ``p / tau`` times the weight of the point; what
+    points along the prototype itself falls away on the sphere.
     """
     push = LR * scale * (1 / (math.exp(1 / TAU) + 2)) / TAU
     rows = torch.tensor(

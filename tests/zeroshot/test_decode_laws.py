@@ -202,9 +202,7 @@ class SharedRest:
             rest = (int(rng.choice(ring[other])), float(rng.choice([-1.0, 1.0])))
             low, high = ((-np.inf, 0.0), (0.0, np.inf), (1.0, np.inf), (-np.inf, -1.0), (0.0, 1.0))[rng.integers(5)]
             factor, price = float(rng.choice([-1.0, 1.0])), float(rng.uniform(0.5, 3))
-            made += [
-                Row(((int(column), factor), rest), low, high, price, f"{one} and {other}") for column in ring[one]
-            ]
+            made += [Row(((int(column), factor), rest), low, high, price, f"{one} and {other}") for column in ring[one]]
         return made
 
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from backbones.base import Backbone
+from backbones.core.intervals import percentile_interval
 from backbones.core.labelled import Labelled, Task
 from backbones.core.samples import Progress, silent
-from backbones.core.intervals import percentile_interval
 from backbones.core.seed import numpy_generator
 from backbones.delta import Delta
 from backbones.lifecycle.offsite.exported import AdapterFacts, Export, grown, put_on, read_adapter
