@@ -113,8 +113,11 @@ def transformers_model(name: str, options: LoadOptions) -> Backbone:
 
     from backbones.hub import fetch
     from backbones.text import LAYOUTS
+    from backbones.weightfiles import check_folder
 
     target = name.removeprefix("hf:")
+    if Path(target).is_dir():
+        check_folder(Path(target))
     config = fetch(name, lambda: transformers.AutoConfig.from_pretrained(target, trust_remote_code=False), target)
     kind = getattr(transformers.AutoModel._model_mapping.get(type(config), None), "__name__", "")
     return text_model(name, options) if kind in LAYOUTS else _vision_model(name, options, config)

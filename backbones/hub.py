@@ -21,6 +21,10 @@ INSTEAD = (
     "Without a network pass --weights FILE.safetensors (timm:), a folder with config.json and model.safetensors, or "
     "--backbone bundled:vit-micro"
 )
+LOCAL = (
+    "Save the model again (a folder with config.json and model.safetensors, of a text encoder with tokenizer.json), or "
+    "copy it again if it came from elsewhere."
+)
 
 
 def fetch(name: str, make: Callable[[], T], repository: str = "", instead: str = INSTEAD) -> T:
@@ -45,10 +49,8 @@ def fetch(name: str, make: Callable[[], T], repository: str = "", instead: str =
         if remote:
             _refuse_damage(name, repository)
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise FrostlineError(
-            f"cannot load the weights of {name!r}: {reason}. {instead}; "
-            "HF_ENDPOINT names a mirror and HF_HOME a filled cache."
-        ) from error
+        advice = f"{instead}; HF_ENDPOINT names a mirror and HF_HOME a filled cache." if remote else LOCAL
+        raise FrostlineError(f"cannot load the weights of {name!r}: {reason}. {advice}") from error
     if remote:
         _refuse_damage(name, repository)
     return made

@@ -21,6 +21,7 @@ from backbones.core.launch import native_bf16, pick_device
 from backbones.core.seed import derive
 from backbones.core.tokens import tokenize
 from backbones.hub import fetch
+from backbones.weightfiles import check_folder
 
 Kind = Literal["masked", "causal", "encoder"]
 
@@ -184,6 +185,7 @@ def _check_folder(name: str, folder: Path) -> str:
             f"language model {name!r}: the folder has no tokenizer ({', '.join(TOKENIZER_FILES[:3])} ...); "
             "save it there with tokenizer.save_pretrained."
         )
+    check_folder(folder)
     return str(folder)
 
 

@@ -37,20 +37,24 @@ def timm_folder(name: str, config: dict[str, Any], options: LoadOptions) -> Back
     import timm
 
     from backbones.hub import fetch
-    from backbones.vit import check_size
-    from backbones.weightfiles import fit, read_weights
+    from backbones.vit import check_size, layout_of
+    from backbones.weightfiles import check_folder, fit, read_weights, weights_in
 
+    check_folder(Path(name))
     shape, stated = dict(config.get("model_args") or {}), dict(config.get("pretrained_cfg") or {})
+    for key in ("num_classes", "pretrained", "checkpoint_path"):  # of the head, or of loading
+        shape.pop(key, None)
     if options.image_size:
-        check_size(name, options.image_size, int(shape.get("patch_size", 1)))
         shape["img_size"] = options.image_size
-    path = options.weights or Path(name) / "model.safetensors"
+    path = options.weights or weights_in(Path(name))
     weights = read_weights(path)
 
     def make() -> Any:
         return timm.create_model(config["architecture"], num_classes=0, pretrained_cfg=stated, **shape)
 
     module = fetch(name, make)
+    layout_of(module, name)
+    check_size(name, options.image_size, int(module.patch_embed.patch_size[0]))
     return _from_timm(module, name, options, fit(module, weights, path))
 
 

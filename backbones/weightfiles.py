@@ -2,65 +2,138 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 
 from backbones.core.artifacts import load_tensors
 from backbones.core.errors import FrostlineError
+from backbones.core.inert import load_torch, named_tensors
 
-CLASSIFIERS = ("head.", "head_dist.", "fc.", "classifier.")
-WRAPPERS = ("module.", "model.", "backbone.")
+CLASSIFIERS = ("head", "head_dist", "heads", "fc", "classifier")
+AVERAGED = ("ema", "teacher")  # of copies that fit equally well, the one that training codes evaluate
+WRAPPER = re.compile(r"\b_\w*mod(?:ule)?\.")  # what torch.compile, FSDP and checkpointing put between names
+HEAD = 512  # bytes by which a file is recognised
+NAMES = ("model.safetensors", "pytorch_model.bin")  # of the weights in a folder, the preferred one first
+IMPOSTORS = (
+    (b"version https://git-lfs", "is a pointer of Git LFS, not the file itself; run: git lfs pull"),
+    (b"<!doctype", "is a web page; the download was answered by a page (a login or an error): fetch the file itself"),
+    (b"<html", "is a web page; the download was answered by a page (a login or an error): fetch the file itself"),
+    (b"<?xml", "is an XML message, as a store answers in place of a file; fetch the file itself"),
+    (b"\x1f\x8b", "is compressed with gzip; unpack it first"),
+    (b"\x89hdf", "is an HDF5 file, as Keras writes; save the weights of the PyTorch model"),
+)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a weight file as float32.
+    """Return the tensors of a weight file by the paths of their keys, such as ``state_dict.model.norm.weight``.
 
     Args:
-        path: .safetensors, or a .pth, .pt or .bin file of tensors alone (read with ``weights_only``).
+        path: .safetensors, or what ``torch.save`` has written under any name. Nothing but tensors is unpickled; objects
+            beside them are passed over.
 
     Raises:
-        FrostlineError: missing, truncated, or a pickle that holds more than tensors.
+        FrostlineError: missing, truncated, no file of weights, or one without named tensors.
     """
-    if path.suffix in (".pth", ".pt", ".bin", ".ckpt"):
-        tensors = _read_torch(path)
-    else:
-        tensors, _ = load_tensors(path)
-    for prefix in WRAPPERS:
-        if tensors and all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-    return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
+    opening = _opening(path)
+    if opening.startswith((b"PK", b"\x80")) and path.suffix != ".safetensors":
+        tensors = named_tensors(load_torch(path))
+        tensors.pop("", None)  # a tensor without a name
+        if not tensors:
+            raise FrostlineError(f"{path} holds no named tensors; pass a state dict, best as .safetensors.")
+        return tensors
+    if path.suffix.lower() in (".safetensors", ""):
+        return load_tensors(path)[0]
+    try:
+        return load_tensors(path)[0]  # under another name
+    except FrostlineError as error:
+        raise FrostlineError(
+            f"{path} cannot be read as plain tensors (it is neither a file of torch.save nor of safetensors, or is "
+            "damaged); copy or download it again."
+        ) from error
 
 
-def _read_torch(path: Path) -> dict[str, Tensor]:
+def _opening(path: Path) -> bytes:
+    """Return the first bytes of a file of weights; raise FrostlineError where it cannot be one."""
+    if path.is_dir():
+        inside = [name for name in NAMES if (path / name).is_file()]
+        instead = f"pass {path / inside[0]}" if inside else "pass the file of weights in it"
+        raise FrostlineError(f"{path} cannot be read as weights: it is a folder; {instead}.")
     if not path.exists():
         raise FrostlineError(f"{path} does not exist; pass the path of a .safetensors file.")
+    wrong = impostor(path)
+    if wrong:
+        raise FrostlineError(f"{path} cannot be read as weights: it {wrong}.")
+    with path.open("rb") as stream:
+        return stream.read(HEAD)
+
+
+def impostor(path: Path) -> str:
+    """Return what stands in place of a model's file: ``"is empty ..."``, a pointer, a web page; empty if nothing does.
+
+    Raises:
+        FrostlineError: the file cannot be opened, or is no regular file.
+    """
     try:
-        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes make the reader fail in any way
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise FrostlineError(
-            f"{path} cannot be read as plain tensors ({reason}); nothing else is ever unpickled: "
-            "convert it to .safetensors."
-        ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-    tensors = {str(k): v for k, v in loaded.items() if isinstance(v, Tensor)} if isinstance(loaded, dict) else {}
-    if not tensors:
-        raise FrostlineError(f"{path} holds no named tensors; pass a state dict, best as .safetensors.")
-    return tensors
+        if not path.is_file():
+            return "is no regular file; copy it to one"
+        with path.open("rb") as stream:
+            opening = stream.read(HEAD)
+    except OSError as error:
+        raise FrostlineError(f"cannot read {path}: {error.strerror or error}. Copy it again.") from error
+    if not opening:
+        return "is empty; copy or download it again"
+    start = opening.lstrip().lower()
+    return next((said for sign, said in IMPOSTORS if start.startswith(sign)), "")
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder of a model in which a shard is missing or something else stands in place of a file.
+
+    Raises:
+        FrostlineError: names the file, and what it is or lacks.
+    """
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".json", ".txt", ".safetensors", ".bin", ".model") and not path.is_dir():
+            wrong = impostor(path)
+            if wrong and not path.name.startswith("."):
+                raise FrostlineError(f"the model in {folder} is not whole: {path.name} {wrong}.")
+    for index in sorted(folder.glob("*.index.json")):
+        try:
+            named = set(map(str, json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise FrostlineError(f"{index} cannot be read as an index of shards ({error}); copy it again.") from error
+        missing = sorted(name for name in named if not (folder / name).is_file())
+        if missing and not any((folder / name).is_file() for name in NAMES):
+            raise FrostlineError(
+                f"the model in {folder} is not whole: {len(missing)} of {len(named)} shards that {index.name} names "
+                f"{'is' if len(missing) == 1 else 'are'} missing ({_few(missing)}); copy or download them too."
+            )
+
+
+def weights_in(folder: Path) -> Path:
+    """Return the file of weights in a folder, safetensors if it has both; raises FrostlineError where it has none."""
+    for name in NAMES:
+        if (folder / name).exists():
+            return folder / name
+    raise FrostlineError(f"{folder} holds no weights; a file {' or '.join(NAMES)} is missing beside its config.json.")
 
 
 def fit(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> tuple[str, ...]:
-    """Load ``tensors`` into ``module``; a classifier is dropped and position embeddings are resampled, and both said.
+    """Load ``tensors`` into ``module``, whatever dictionaries and prefixes are around the model's own names.
+
+    A classifier is dropped, what belongs to no part of the model is passed over, position embeddings are resampled, and
+    all of this is said.
 
     Args:
         module: a model without classifier.
-        tensors: name -> float32 tensor.
+        tensors: name -> tensor, see ``read_weights``; they are widened to float32.
         path: where they came from, for messages.
 
     Returns:
@@ -72,23 +145,78 @@ def fit(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> tuple[str,
     from timm.layers import resample_abs_pos_embed  # type: ignore[attr-defined]
 
     wanted = module.state_dict()
-    notes: list[str] = []
-    head = [k for k in tensors if k.startswith(CLASSIFIERS) and k not in wanted]
+    tensors = {WRAPPER.sub("", name): value for name, value in tensors.items()}
+    prefix, notes = _prefix(wanted, tensors, path)
+    kept = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    head = [name for name in kept if name.split(".")[0] in CLASSIFIERS and name not in wanted]
     if head:
-        shape = tuple(next((tensors[k].shape for k in head if tensors[k].ndim == 2), ()))
+        shape = tuple(next((kept[name].shape for name in head if kept[name].ndim == 2), ()))
         classes = f" of {shape[0]} classes" if shape else ""
         notes.append(f"dropped the classifier{classes} in {path.name} ({', '.join(head)})")
-    kept = {k: v for k, v in tensors.items() if k not in head}
+    kept = {name: _widened(value) for name, value in kept.items() if name not in head}
     position = kept.get("pos_embed")
     if position is not None and "pos_embed" in wanted and position.shape != wanted["pos_embed"].shape:
         grid: tuple[int, int] = cast(Any, module.get_submodule("patch_embed")).grid_size
-        prefix = wanted["pos_embed"].shape[1] - int(grid[0]) * int(grid[1])
-        if _is_square(position, wanted["pos_embed"], prefix):
-            kept["pos_embed"] = resample_abs_pos_embed(position, list(grid), num_prefix_tokens=prefix)
+        first = wanted["pos_embed"].shape[1] - int(grid[0]) * int(grid[1])
+        if _is_square(position, wanted["pos_embed"], first):
+            kept["pos_embed"] = resample_abs_pos_embed(position, list(grid), num_prefix_tokens=first)
             notes.append(f"resampled the position embeddings to a grid of {grid[0]} x {grid[1]} patches")
-    _refuse_misfits(wanted, kept, path)
-    module.load_state_dict(kept)
+    own = {prefix + name for name in (*wanted, *head)}
+    beside = [name for name in tensors if name not in own]
+    # What hangs on a part that this class of models has means another model; anything else is no part of the model.
+    parts = [name for name in kept if name not in wanted and hasattr(module, name.split(".")[0])]
+    _refuse_misfits(wanted, kept, parts, beside, path)
+    if beside:
+        notes.append(f"passed over what is no part of the model in {path.name} ({_few(beside)})")
+    module.load_state_dict({name: kept[name] for name in wanted})
     return tuple(notes)
+
+
+def _widened(value: Tensor) -> Tensor:
+    return value.float() if value.is_floating_point() else value
+
+
+def _prefix(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path) -> tuple[str, list[str]]:
+    """Return what stands before the model's own names in a file, and a remark where the file holds several copies."""
+    shapes, names = Counter[str](), Counter[str]()
+    for name, value in tensors.items():
+        words = name.split(".")
+        for start in range(len(words)):
+            own = wanted.get(".".join(words[start:]))
+            if own is not None:
+                prefix = "".join(f"{word}." for word in words[:start])
+                names[prefix] += 1
+                shapes[prefix] += own.shape == value.shape
+
+    def rank(prefix: str) -> tuple[int, int, int, int]:
+        liked = next((len(AVERAGED) - place for place, word in enumerate(AVERAGED) if word in prefix), 0)
+        return shapes[prefix], names[prefix], liked, -len(prefix)
+
+    best = max(names, key=rank, default="")
+    copies = [prefix for prefix in names if prefix != best and rank(prefix)[:2] == rank(best)[:2]]
+    if not copies:
+        return best, []
+    others = ", ".join(sorted(repr(prefix.rstrip(".")) for prefix in copies))
+    return best, [f"{path.name} holds several copies of the model: {best.rstrip('.')!r} was taken, not {others}"]
+
+
+def _refuse_misfits(
+    wanted: Mapping[str, Tensor], kept: Mapping[str, Tensor], parts: list[str], beside: list[str], path: Path
+) -> None:
+    shapes = [
+        f"{name} is {tuple(kept[name].shape)}, needed {tuple(own.shape)}"
+        for name, own in wanted.items()
+        if name in kept and kept[name].shape != own.shape
+    ]
+    missing = [name for name in wanted if name not in kept]
+    if not (missing or shapes or parts):
+        return
+    problems = {"missing": missing, "left over": beside, "of another shape": shapes}
+    said = [f"{len(names)} {what} ({_few(names)})" for what, names in problems.items() if names]
+    raise FrostlineError(
+        f"the weights in {path} do not fit this backbone: keys {'; '.join(said)}. "
+        "Pass --backbone the model that they were saved from."
+    )
 
 
 def _is_square(position: Tensor, wanted: Tensor, prefix: int) -> bool:
@@ -98,20 +226,6 @@ def _is_square(position: Tensor, wanted: Tensor, prefix: int) -> bool:
     return patches > 0 and math.isqrt(patches) ** 2 == patches
 
 
-def _refuse_misfits(wanted: dict[str, Tensor], kept: dict[str, Tensor], path: Path) -> None:
-    shapes = [
-        f"{k} is {tuple(kept[k].shape)}, needed {tuple(wanted[k].shape)}"
-        for k in wanted
-        if k in kept and kept[k].shape != wanted[k].shape
-    ]
-    problems = {
-        "missing": [k for k in wanted if k not in kept],
-        "left over": [k for k in kept if k not in wanted],
-        "of another shape": shapes,
-    }
-    said = [f"{len(v)} {what} ({', '.join(v[:3])}{', ...' if len(v) > 3 else ''})" for what, v in problems.items() if v]
-    if said:
-        raise FrostlineError(
-            f"the weights in {path} do not fit this backbone: keys {'; '.join(said)}. "
-            "Pass --backbone the model that they were saved from."
-        )
+def _few(names: Iterable[str]) -> str:
+    every = list(names)
+    return f"{', '.join(every[:3])}{', ...' if len(every) > 3 else ''}"
