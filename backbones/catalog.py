@@ -44,11 +44,10 @@ def load_backbone(name: str, options: LoadOptions | None = None) -> Backbone:
     Raises:
         FrostlineError: unknown name, weights that do not fit, or no network.
     """
-    import torch
+    from backbones.core.seed import lent_generator
 
     loader = _loader(name)
-    # Building a model draws random weights before the real ones replace them: keep that off the global generator.
-    with torch.random.fork_rng(devices=[]):
+    with lent_generator(0):  # building a model draws random weights before the real ones replace them
         return loader(name, options or LoadOptions())
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from backbones.base import Backbone
 from backbones.core.artifacts import digest_json
-from backbones.core.launch import is_out_of_memory, native_bf16
+from backbones.core.launch import is_out_of_memory, pick_precision
 from backbones.core.settings import Settings
 from backbones.delta import Delta
 
@@ -51,9 +51,7 @@ class Encoder:
     ) -> None:
         self.backbone = backbone
         self.delta = delta.eval() if delta is not None else None
-        self.precision = precision
-        if precision == "auto":
-            self.precision = "bf16" if native_bf16(backbone.device) else "fp32"
+        self.precision = pick_precision(precision, backbone.device)
         self.chunk = chunk or usual_chunk(backbone)
         self.forwards = 0.0
         self.seconds = 0.0

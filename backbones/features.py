@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load as parse_tensors
-from safetensors.torch import save as dump_tensors
 from torch import Tensor
 
-from backbones.core.artifacts import write_bytes
+from backbones.core.artifacts import tensor_bytes, write_bytes
 from backbones.core.places import cache_folder
 from backbones.core.samples import Progress, Samples, silent
 from backbones.encoder import Encoder
@@ -193,7 +192,7 @@ class FeatureStore:
         names = torch.from_numpy(np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 16).copy())
         place = len(table.held) if in_memory else len(table.shards)
         if self.folder is not None:
-            content = dump_tensors({"digests": names, "rows": rows.contiguous()}, {"key": key})
+            content = tensor_bytes({"digests": names, "rows": rows}, {"key": key})
             path = self._place(key) / f"{hashlib.sha256(content).hexdigest()}.safetensors"
             write_bytes(path, content)
             if not in_memory:

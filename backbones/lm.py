@@ -18,7 +18,7 @@ from backbones.core.artifacts import digest_json, digest_tensors
 from backbones.core.errors import FrostlineError, nearest, unknown
 from backbones.core.graft import put_on, shipped_graft
 from backbones.core.launch import native_bf16, pick_device
-from backbones.core.seed import derive
+from backbones.core.seed import derive, lent_generator
 from backbones.core.tokens import tokenize
 from backbones.hub import fetch
 from backbones.weightfiles import check_folder
@@ -221,8 +221,7 @@ def isolated() -> Iterator[None]:
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(derive(0, "missing weights"))
+        with lent_generator(derive(0, "missing weights")):
             yield
     finally:
         if bars:

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy, normalize
 from backbones.core.errors import FrostlineError
 from backbones.core.launch import is_out_of_memory
 from backbones.core.samples import Progress, Samples, silent
-from backbones.core.seed import derive, torch_generator
+from backbones.core.seed import derive, lent_generator, torch_generator
 from backbones.encoder import Encoder, autocast
 from continual.settings import Tuning
 
@@ -211,10 +211,7 @@ def _epoch(trainer: _Trainer, epoch: int, fetch: Fetch, forward: Forward, told: 
     generator = torch_generator(trainer.seed, "epoch", epoch)
     order = torch.randperm(count, generator=generator)
     total = 0.0
-    # Dropout draws from the global generator: lend it a seed of ours and give the old state back.
-    device = trainer.encoder.backbone.device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(derive(trainer.seed, "dropout", epoch))
+    with lent_generator(derive(trainer.seed, "dropout", epoch), trainer.encoder.backbone.device):
         for number, start in enumerate(range(0, count, tuning.batch)):
             rows = order[start : start + tuning.batch]
             batch = fetch(rows.tolist())

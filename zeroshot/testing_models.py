@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from backbones.core.seed import torch_generator
+from backbones.core.seed import lent_generator, torch_generator
 
 SENTENCES = (
     "This is an attack event whose occurrence is most clearly expressed by the word fired.",
@@ -132,7 +132,7 @@ def byte_level(window: int, special: tuple[str, ...]) -> Any:
 
 
 def _save(folder: Path, tokenizer: Any, kind: Any, config: Any, seed: int) -> Path:
-    with torch.random.fork_rng(devices=[]):  # building draws weights that the next lines replace
+    with lent_generator(0):  # building draws weights that the next lines replace
         module = kind(config)
     generator = torch_generator(seed, "tiny language model")
     with torch.no_grad():

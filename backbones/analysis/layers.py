@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from backbones.base import Backbone
-from backbones.core.launch import is_out_of_memory, native_bf16
+from backbones.core.launch import is_out_of_memory, pick_precision
 from backbones.core.samples import Progress, silent
 from backbones.core.settings import Settings
 from backbones.delta import Delta
@@ -122,8 +122,7 @@ def layer_features(
         float32 on the CPU, shape (n, depth + 1, width), in the order of ``layer_names``.
     """
     size = chunk or usual_chunk(backbone)
-    if precision == "auto":
-        precision = "bf16" if native_bf16(backbone.device) else "fp32"
+    precision = pick_precision(precision, backbone.device)
     try:
         return _encoded(backbone, samples, precision, size, progress, phase)
     except (RuntimeError, MemoryError) as error:

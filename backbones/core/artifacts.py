@@ -55,7 +55,17 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write named tensors and string metadata as one safetensors file, atomically."""
+    """Write named tensors and string metadata as one safetensors file, atomically (see tensor_bytes)."""
+    write_bytes(path, tensor_bytes(tensors, metadata))
+
+
+def tensor_bytes(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
+    """Return the content of a safetensors file: equal tensors and metadata give equal bytes, in any order.
+
+    Args:
+        tensors: by name, on any device; they may share memory.
+        metadata: strings by name.
+    """
     ready: dict[str, torch.Tensor] = {}
     held: set[int] = set()
     for name, tensor in tensors.items():
@@ -63,8 +73,15 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
         memory = own.untyped_storage().data_ptr()
         ready[name] = own.clone() if memory in held else own  # the format refuses tensors that share memory
         held.add(memory)
-    # without tensors, the library writes an empty dictionary of metadata so that nothing can read the file
-    write_bytes(path, dump_tensors(ready, dict(metadata) if metadata else None))
+    content: bytes = dump_tensors(ready)
+    if not metadata:
+        return content
+    # The library writes metadata in the order of a hash table, which is another in every process: put it in ourselves.
+    size = int.from_bytes(content[:8], "little")
+    header = {"__metadata__": dict(sorted(metadata.items())), **json.loads(content[8 : 8 + size])}
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # so that the tensors stay aligned
+    return b"".join((len(text).to_bytes(8, "little"), text, memoryview(content)[8 + size :]))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

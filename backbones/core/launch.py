@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -30,7 +31,18 @@ def pick_device(name: str) -> torch.device:
 
 
 def native_bf16(device: torch.device) -> bool:
-    """Tell whether ``device`` multiplies bf16 natively; emulation is several times slower than fp32."""
+    """Tell whether ``device`` multiplies bf16 natively; emulation is several times slower than fp32.
+
+    ``$FROSTLINE_NATIVE_BF16``, 1 or 0, is the answer where it is set: so that one machine can do what another does.
+
+    Raises:
+        FrostlineError: another value of it.
+    """
+    said = os.environ.get("FROSTLINE_NATIVE_BF16")
+    if said not in (None, "0", "1"):
+        raise FrostlineError(f"FROSTLINE_NATIVE_BF16={said!r}: it is 1 (bf16 is native), 0 (it is not) or not set.")
+    if said is not None:
+        return said == "1"
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
@@ -40,6 +52,13 @@ def native_bf16(device: torch.device) -> bool:
     except OSError:
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def pick_precision(name: str, device: torch.device) -> str:
+    """Return ``"fp32"`` or ``"bf16"``: ``name``, where ``"auto"`` is bf16 on a device that computes it natively."""
+    if name != "auto":
+        return name
+    return "bf16" if native_bf16(device) else "fp32"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -13,6 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
 from backbones.base import Backbone, Site
+from backbones.core.seed import lent_generator
 from backbones.delta import Delta
 from backbones.encoder import Resume
 from backbones.pat.sites import UnfitError
@@ -141,10 +142,8 @@ def check_reachable(pat: str, backbone: Backbone, sites: Sequence[Site], width: 
     for site in sites:
         trial.around(site, partial(watch, path=site.path))
     batch = backbone.preprocessing([BLANK[backbone.modality]]).to(backbone.device)
-    devices = [batch.device] if batch.device.type == "cuda" else []
     try:
-        # deltas that are on the backbone may drop entries: their draws are taken back
-        with torch.no_grad(), torch.random.fork_rng(devices=devices):
+        with torch.no_grad(), lent_generator(0, batch.device):  # deltas that are on the backbone may drop entries
             backbone.features(batch)
     finally:
         trial.detach()

@@ -10,6 +10,8 @@ from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from backbones.core.seed import lent_generator
+
 CELL = 2  # patches are dropped evenly: some of every CELL x CELL cell stay
 
 
@@ -25,8 +27,7 @@ def build_student(kwargs: dict[str, Any], images: torch.Tensor, generator: torch
         images: float, shape (n, 3, s, s), in [-1, 1]: a sample to whiten.
         generator: CPU generator.
     """
-    with torch.random.fork_rng(devices=[]):  # timm draws from the global generator; whatever it drew is replaced
-        torch.manual_seed(0)
+    with lent_generator(0):  # timm draws from the global generator; whatever it drew is replaced
         model = VisionTransformer(**kwargs)
     width = model.embed_dim
     grid = model.patch_embed.grid_size[0]

@@ -24,7 +24,7 @@ from timm.models.vision_transformer import VisionTransformer
 from backbones.core.artifacts import digest_tensors, load_tensors, save_tensors, write_json
 from backbones.core.errors import FrostlineError
 from backbones.core.samples import Progress
-from backbones.core.seed import numpy_generator, torch_generator
+from backbones.core.seed import lent_generator, numpy_generator, torch_generator
 from backbones.recipes.distil import Course, Plan, distil
 from backbones.recipes.evaluate import class_means, features, linear_probe
 from backbones.recipes.images import read_class_folders, to_unit
@@ -153,7 +153,7 @@ def load(folder: Path) -> VisionTransformer:
     """Rebuild the ViT that ``folder``/vit_micro.json and its safetensors file describe, in float32."""
     config = json.loads((folder / "vit_micro.json").read_text())
     tensors, _ = load_tensors(folder / config["weights"])
-    with torch.random.fork_rng(devices=[]):
+    with lent_generator(0):
         model = VisionTransformer(**config["kwargs"])
     model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     return model.eval()

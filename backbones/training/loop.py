@@ -16,9 +16,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from backbones.core.errors import FrostlineError
-from backbones.core.launch import native_bf16
+from backbones.core.launch import pick_precision
 from backbones.core.samples import Progress, silent
-from backbones.core.seed import derive, torch_generator
+from backbones.core.seed import derive, lent_generator, torch_generator
 from backbones.core.settings import Settings
 from backbones.training import ranks
 from backbones.training.kept import Kept
@@ -148,9 +148,7 @@ def train(
     if count < 1 or not params:
         raise FrostlineError(f"{phase}: {count} samples and {len(params)} tensors to train; both must be 1 or more.")
     steps, device = recipe.length(count), next(iter(params.values())).device
-    precision = recipe.precision
-    if precision == "auto":
-        precision = "bf16" if native_bf16(device) else "fp32"
+    precision = pick_precision(recipe.precision, device)
     optimizer = _optimizer(params, recipe, rates or {})
     kept = Kept(checkpoint, params, optimizer, {"recipe": recipe.model_dump(), "count": count, "phase": phase})
     course = Course()
@@ -193,7 +191,7 @@ class _Work:
         sums: dict[str, float] = {}
         for index, part in list(enumerate(parts))[ranks.rank() :: ranks.world()]:
             generator = torch_generator(self.recipe.seed, "step", number, index)
-            with _lent_generator(derive(self.recipe.seed, "dropout", number, index), self.device):
+            with lent_generator(derive(self.recipe.seed, "dropout", number, index), self.device):
                 with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
                     found = self.loss(part, generator)
                 losses = found if isinstance(found, dict) else {"loss": found}
@@ -297,11 +295,3 @@ def _training(params: Mapping[str, nn.Parameter], modules: Sequence[nn.Module]) 
         for name, param in params.items():
             param.requires_grad_(before[name])
             param.grad = None
-
-
-@contextmanager
-def _lent_generator(seed: int, device: torch.device) -> Any:
-    """Give dropout, which draws from the global generator, a seed of ours, and the old state back after."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield

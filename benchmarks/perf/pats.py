@@ -29,7 +29,7 @@ from backbones.base import Backbone
 from backbones.catalog import LoadOptions, load_backbone
 from backbones.core.artifacts import write_json, write_text
 from backbones.core.samples import Samples
-from backbones.core.seed import numpy_generator, torch_generator
+from backbones.core.seed import lent_generator, numpy_generator, torch_generator
 from backbones.delta import Delta
 from backbones.encoder import Encoder, entering
 from backbones.features import FeatureStore
@@ -203,8 +203,7 @@ def vit_case(weights: Path | None, count: int) -> Case:
     from backbones.vit import from_timm
 
     if weights is None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with lent_generator(0):
             module = create_model("vit_tiny_patch16_224", num_classes=0)
         backbone = from_timm(module, "ViT-Ti", Preprocessing(224))
     else:
@@ -221,8 +220,7 @@ def text_case(count: int) -> Case:
 
     installed = load_backbone("minilm")
     config = BertConfig(**{**installed.module.config.to_dict(), "num_hidden_layers": 12})  # type: ignore[operator,union-attr]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with lent_generator(0):
         module = BertModel(config, add_pooling_layer=False)
     backbone = from_encoder(module, "MiniLM-L12", installed.preprocessing)  # type: ignore[arg-type]
     generator = numpy_generator(0, "perf pats")

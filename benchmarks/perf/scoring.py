@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from backbones.core.artifacts import write_json, write_text
-from backbones.core.seed import numpy_generator, torch_generator
+from backbones.core.seed import lent_generator, numpy_generator, torch_generator
 from backbones.lm import LanguageModel, folder_of, load_language_model
 from benchmarks.perf.scoring_page import Line, render
 from zeroshot.scorers.base import Request
@@ -163,7 +163,7 @@ def random_neox() -> LanguageModel:
         intermediate_size=512,
         max_position_embeddings=2048,
     )
-    with torch.random.fork_rng(devices=[]):
+    with lent_generator(0):
         module = GPTNeoXForCausalLM(config).eval().requires_grad_(True)
     generator = torch_generator(0, "perf scoring")
     with torch.no_grad():

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from backbones.core.artifacts import write_json, write_text
-from backbones.core.launch import native_bf16
+from backbones.core.launch import pick_precision
 from backbones.encoder import Encoder
 from backbones.features import FeatureStore
 from benchmarks.types import Stream
@@ -83,7 +83,7 @@ def ours(plan: Plan, streams: Sequence[Stream], precision: str, folder: Path) ->
 def measure(plan: Plan) -> dict[str, float | str]:
     """Return the ratios of one and of three class orders."""
     three = [plan.stream(seed) for seed in (1993, 1994, 1995)]
-    precision = "bf16" if native_bf16(plan.backbone.device) else "fp32"
+    precision = pick_precision("auto", plan.backbone.device)
     warm = Encoder(plan.backbone, None, "fp32", plan.settings.chunk)
     warm.features([plan.dataset.train[i] for i in range(min(64, len(plan.dataset.train)))])
     found: dict[str, float | str] = {"precision of ours": precision}

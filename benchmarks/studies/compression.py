@@ -26,7 +26,7 @@ from backbones.core.artifacts import write_bytes, write_json, write_text
 from backbones.core.errors import FrostlineError
 from backbones.core.labelled import Task
 from backbones.core.preprocess import Preprocessing
-from backbones.core.seed import derive
+from backbones.core.seed import derive, lent_generator
 from backbones.lifecycle.compress.frontier import Frontier, explore
 from backbones.lifecycle.compress.plan import Plan
 from backbones.lifecycle.compress.report import facts_of
@@ -79,8 +79,7 @@ def _trained(size: str, task: Task, steps: int, seed: int) -> tuple[Backbone, fl
         width, depth = (int(word) for word in size.split("x"))
     except ValueError:
         raise FrostlineError(f"size {size!r}: write width x blocks, such as 32x3.") from None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, "study", size))
+    with lent_generator(derive(seed, "study", size)):
         heads = max(1, width // 16)
         module = VisionTransformer(
             img_size=16, patch_size=4, embed_dim=width, depth=depth, num_heads=heads, num_classes=0

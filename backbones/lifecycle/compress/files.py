@@ -11,11 +11,10 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 from backbones.base import Backbone
 from backbones.catalog import load_backbone
-from backbones.core.artifacts import digest_tensors, load_tensors, write_bytes, write_json
+from backbones.core.artifacts import digest_tensors, load_tensors, save_tensors, write_bytes, write_json
 from backbones.core.errors import FrostlineError
 from backbones.lifecycle.compress.packed import Entry, Packed, unpack_weights
 
@@ -70,7 +69,7 @@ def load_packed(folder: Path) -> Backbone:
         # Loaders want a file of weights to build the model on: one of zeros, whose names may be others than the
         # model's own.
         zeros = {name: torch.zeros(shape, dtype=_DTYPES[kind]) for name, (shape, kind) in outline.items()}
-        save_file(zeros, temporary / PLAIN, {"format": "pt"})
+        save_tensors(temporary / PLAIN, zeros, {"format": "pt"})
         backbone = load_backbone(str(temporary))
     try:
         backbone.module.load_state_dict(weights)

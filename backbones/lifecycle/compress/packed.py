@@ -14,9 +14,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from pydantic import Field
-from safetensors.torch import save as dump_tensors
 from torch import Tensor
 
+from backbones.core.artifacts import tensor_bytes
 from backbones.core.settings import Settings
 from backbones.lifecycle.compress.grid import Codes, top_code
 from backbones.lifecycle.compress.packing import gaps, mask_of, pack, packed_bytes, unpack
@@ -74,8 +74,7 @@ class Packed:
 
     def file(self) -> bytes:
         """Return the content of the safetensors file."""
-        content: bytes = dump_tensors(self.tensors, {"format": "frostline packed 1"})
-        return content
+        return tensor_bytes(self.tensors, {"format": "frostline packed 1"})
 
 
 def pack_weights(weights: Weights) -> Packed:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from backbones.base import Backbone
 from backbones.core.errors import FrostlineError, unknown
 from backbones.core.preprocess import Preprocessing
-from backbones.core.seed import derive
+from backbones.core.seed import derive, lent_generator
 from backbones.core.settings import Settings
 from backbones.lifecycle.distill.trace import Trace
 from backbones.pat.attention import BLANK
@@ -69,8 +69,7 @@ def build_student(
     if start not in STARTS:
         raise unknown("start", start, STARTS)
     size = resolve(teacher, shape)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derive(seed, "student"))
+    with lent_generator(derive(seed, "student")):
         module = _smaller(teacher, size).to(teacher.device)
     copied = _copy_layers(teacher, module, layers) if start == "layers" else 0
     return Student(_view(teacher, module, size), copied, len(module.state_dict()))

@@ -19,7 +19,7 @@ from backbones.core.labelled import Labelled, Task, check_task
 from backbones.core.launch import pick_device
 from backbones.core.preprocess import Preprocessing
 from backbones.core.samples import Progress, silent
-from backbones.core.seed import derive, numpy_generator
+from backbones.core.seed import derive, lent_generator, numpy_generator
 from backbones.core.settings import Settings
 from backbones.lifecycle.pretrain.course import Job, Pretrained, Stops, Volume, run, steps_of
 from backbones.lifecycle.pretrain.sizes import VIT_SIZES, Shape, check_patches, choose_shape
@@ -77,8 +77,7 @@ def build_vit(plan: ImagePlan, classes: int, seed: int = 0) -> Any:
     from timm.models.vision_transformer import VisionTransformer
 
     shape = plan.shape()
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derive(seed, "vit"))
+    with lent_generator(derive(seed, "vit")):
         return VisionTransformer(
             img_size=plan.image_size,
             patch_size=check_patches(plan.image_size, plan.patch),

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from backbones.core.errors import FrostlineError
 from backbones.core.samples import Progress, silent
-from backbones.core.seed import derive, torch_generator
+from backbones.core.seed import derive, lent_generator, torch_generator
 from backbones.lifecycle.pretrain.masking import IGNORED, Masking
 from backbones.lifecycle.pretrain.sequences import Batch
 from backbones.lifecycle.pretrain.sizes import Shape
@@ -55,8 +55,7 @@ def build_bert(
         attention_probs_dropout_prob=dropout,
         pad_token_id=pad,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derive(seed, "bert"))
+    with lent_generator(derive(seed, "bert")):
         return (BertForPreTraining if next_sentence else BertForMaskedLM)(config)
 
 
@@ -85,8 +84,7 @@ def open_language(name: str, *, next_sentence: bool | None, seed: int = 0) -> tu
         )
     wanted = with_pairs if next_sentence is None else next_sentence
     if wanted:
-        with isolated():
-            torch.default_generator.manual_seed(derive(seed, "next sentence"))
+        with isolated(), lent_generator(derive(seed, "next sentence")):
             module = transformers.BertForPreTraining.from_pretrained(folder_of(name))
         module = module.float()
     return module.requires_grad_(True), loaded.tokenizer, loaded.window or 512, wanted
