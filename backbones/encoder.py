@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from backbones.base import Backbone
 from backbones.core.artifacts import digest_json
-from backbones.core.launch import is_out_of_memory, pick_precision
+from backbones.core.launch import autocast, is_out_of_memory, pick_precision
 from backbones.core.settings import Settings
 from backbones.delta import Delta
 
@@ -172,9 +172,20 @@ def usual_chunk(backbone: Backbone) -> int:
     return 1 << max(0, min(9, budget.bit_length() - 1))
 
 
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Return the context in which ``precision`` is computed."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+def answered(head: nn.Module, features: Tensor) -> Tensor:
+    """Return what a head says of features, in the precision of its own weights whatever autocast is on.
+
+    Args:
+        head: maps features to anything, on any device and in any float type; it stays where it is.
+        features: float, shape (n, width), of a backbone that may compute in another precision.
+
+    Returns:
+        On the device of ``features``; float32, or float64 of a head in float64.
+    """
+    own = next(iter(head.parameters()), features.float())
+    with autocast(own.device, "fp32"):
+        found: Tensor = head(features.to(own))
+        return found.to(features.device, torch.promote_types(found.dtype, torch.float32))
 
 
 @contextmanager

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from backbones.core.errors import FrostlineError
-from backbones.core.launch import is_out_of_memory
+from backbones.core.launch import autocast, is_out_of_memory
 from backbones.core.samples import Progress, Samples, silent
 from backbones.core.seed import derive, lent_generator, torch_generator
-from backbones.encoder import Encoder, autocast
+from backbones.encoder import Encoder
 from continual.settings import Tuning
 
 Fetch = Callable[[Sequence[int]], Tensor]

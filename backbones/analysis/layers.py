@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from backbones.base import Backbone
-from backbones.core.launch import is_out_of_memory, pick_precision
+from backbones.core.launch import autocast, is_out_of_memory, pick_precision
 from backbones.core.samples import Progress, silent
 from backbones.core.settings import Settings
 from backbones.delta import Delta
-from backbones.encoder import autocast, usual_chunk
+from backbones.encoder import usual_chunk
 from backbones.stored import parts
 
 EMBEDDINGS = "embeddings"

@@ -19,8 +19,9 @@ from backbones.analysis.probes import Probe, class_means_accuracy, fit_probe
 from backbones.base import Backbone
 from backbones.core.errors import FrostlineError
 from backbones.core.labelled import Labelled
+from backbones.core.launch import autocast
 from backbones.core.samples import Progress, silent
-from backbones.encoder import autocast, by_group, usual_chunk
+from backbones.encoder import by_group, usual_chunk
 from backbones.training.loop import Say, mute
 
 MIX = "mix"  # the learned mean over blocks

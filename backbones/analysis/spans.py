@@ -21,10 +21,11 @@ from torch import Tensor
 from backbones.analysis.layers import batches, listening
 from backbones.base import Backbone
 from backbones.core.errors import FrostlineError
+from backbones.core.launch import autocast
 from backbones.core.samples import Progress, silent
 from backbones.core.seed import numpy_generator
 from backbones.core.tokens import TextPreprocessing, tokenize
-from backbones.encoder import autocast, usual_chunk
+from backbones.encoder import usual_chunk
 
 EXAMPLE = '{"text": "Ann saw Bo", "targets": [{"span1": [0, 1], "span2": [2, 3], "label": "nsubj"}]}'
 Span = tuple[int, int]

@@ -23,6 +23,7 @@ from torch.nn.functional import linear
 
 from backbones.base import Backbone, Site
 from backbones.core.errors import FrostlineError
+from backbones.core.launch import autocast
 from backbones.core.seed import torch_generator
 from backbones.core.settings import Settings
 from backbones.delta import Delta
@@ -258,7 +259,7 @@ class LoraFusionDelta(Delta):
 
     def _terms(self, key: str, layer: nn.Linear) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return the factors of a site and what every output is multiplied with; in full precision."""
-        with torch.autocast(layer.weight.device.type, enabled=False):
+        with autocast(layer.weight.device, "fp32"):
             A, B = self._factors(key)
             if self.alone is not None or not self.settings.magnitude:
                 return A, B, None

@@ -34,6 +34,7 @@ def features(
     Returns:
         float32, shape (n, width).
     """
+    home = next(model.parameters()).device
     model.to(device).eval()
 
     def encode(start: int) -> NDArray[np.float32]:
@@ -46,7 +47,7 @@ def features(
         for part in pool.map(encode, range(0, len(images), batch)):
             found.append(part)
             progress("features", min(len(found) * batch, len(images)), len(images))
-    model.to("cpu")
+    model.to(home)
     return np.concatenate(found)
 
 

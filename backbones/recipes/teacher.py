@@ -152,7 +152,8 @@ def cached_targets(
     folder.mkdir(parents=True, exist_ok=True)
     mode = "r+" if done else "w+"
     targets = np.lib.format.open_memmap(store, mode=mode, dtype=np.float16, shape=None if done else shape)
-    model = teacher.model.to(device)
+    home = next(teacher.model.parameters()).device
+    teacher.model.to(device)
 
     def answer(start: int) -> None:
         some = slice(start, min(start + batch, stop))
@@ -169,5 +170,5 @@ def cached_targets(
             done = stop
             write_json(note, {"done": done})
             progress("teacher", done, count)
-    model.to("cpu")
+    teacher.model.to(home)
     return cast("NDArray[np.float16]", targets[:count])

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from backbones.core.errors import FrostlineError
-from backbones.core.launch import pick_precision
+from backbones.core.launch import autocast, pick_precision
 from backbones.core.samples import Progress, silent
 from backbones.core.seed import derive, lent_generator, torch_generator
 from backbones.core.settings import Settings
@@ -192,7 +192,7 @@ class _Work:
         for index, part in list(enumerate(parts))[ranks.rank() :: ranks.world()]:
             generator = torch_generator(self.recipe.seed, "step", number, index)
             with lent_generator(derive(self.recipe.seed, "dropout", number, index), self.device):
-                with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+                with autocast(self.device, self.precision):
                     found = self.loss(part, generator)
                 losses = found if isinstance(found, dict) else {"loss": found}
                 total = torch.stack([value.float() for value in losses.values()]).sum() * (len(part) / len(rows))

@@ -19,7 +19,7 @@ from backbones.core.labelled import Labelled
 from backbones.core.samples import Progress, silent
 from backbones.core.seed import lent_generator, torch_generator
 from backbones.delta import Delta
-from backbones.encoder import Encoder, by_group
+from backbones.encoder import Encoder, answered, by_group
 from backbones.training.loop import Course, Recipe, Say, mute, train
 
 HEAD_SCALE = 0.02  # standard deviation of a head's first weights
@@ -91,7 +91,7 @@ def finetune(
         recipe: how.
         delta: attached to the backbone; trained too.
         full: train the weights of the backbone too.
-        head: to go on from; None for a new one. It is trained in place.
+        head: to go on from; None for a new one. It is trained in place, on the backbone's device.
         head_rate: factor on the rate of the head.
         checkpoint: see ``train``.
         progress: told of every step.
@@ -117,7 +117,7 @@ def finetune(
     def loss(rows: list[int], generator: torch.Generator) -> Tensor:
         with torch.set_grad_enabled(full or delta is not None):
             features = grouped_features(backbone, data.raw(rows))
-        return cross_entropy(head(features.float()), targets[rows].to(backbone.device))
+        return cross_entropy(answered(head, features), targets[rows].to(backbone.device))
 
     course = train(
         params,
@@ -168,7 +168,7 @@ def logits_of(
     for start in range(0, len(data), block):
         rows = range(start, min(start + block, len(data)))
         with torch.no_grad():
-            found.append(head.cpu()(encoder.features(data.raw(rows))))
+            found.append(answered(head, encoder.features(data.raw(rows))).float())
         progress("predicting", rows.stop, len(data))
     return torch.cat(found)
 

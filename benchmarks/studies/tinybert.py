@@ -154,8 +154,7 @@ def ablate(
 
 def _score(path: Path, backbone: Backbone, head: nn.Linear, data: Labelled) -> float:
     if not path.exists():
-        write_json(path, {"accuracy": accuracy(backbone, head.cpu(), data)})
-        head.to(backbone.device)
+        write_json(path, {"accuracy": accuracy(backbone, head, data)})
     return float(json.loads(path.read_text(encoding="utf-8"))["accuracy"])
 
 

@@ -14,8 +14,9 @@ from backbones.base import Backbone
 from backbones.catalog import LoadOptions, load_backbone
 from backbones.core.artifacts import digest_tensors
 from backbones.core.errors import FrostlineError
+from backbones.core.launch import autocast
 from backbones.delta import Delta
-from backbones.encoder import Encoder, autocast
+from backbones.encoder import Encoder, answered
 from backbones.pat.base import Pat
 from backbones.pat.sites import UnfitError, fitting
 from continual.avalanche.classifier import CosineClassifier
@@ -127,13 +128,11 @@ class BackboneClassifier(nn.Module):
     def forward(self, samples: Any) -> Tensor:
         """Map a batch (see ``as_model``) to logits, shape (n, classes); with gradients while the delta is trained."""
         if not (self.moving and (self.training or torch.is_grad_enabled())):
-            logits: Tensor = self.classifier(self.encode(samples).to(self.source.device))
-            return logits
+            return answered(self.classifier, self.encode(samples).to(self.source.device))
         batch = self.batch(samples).to(self.source.device)
         with autocast(batch.device, self.encoder.precision):
             features = self.source.features(batch)
-        found: Tensor = self.classifier(features.float())
-        return found
+        return answered(self.classifier, features)
 
     @torch.no_grad()
     def encode(self, samples: Any) -> Tensor:

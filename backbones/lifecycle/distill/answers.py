@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from backbones.base import Backbone
+from backbones.encoder import answered
 from backbones.lifecycle.distill.losses import Terms
 from backbones.lifecycle.distill.trace import Seen, Trace
 
@@ -56,11 +57,11 @@ class Answers:
             keys: name each input, the same at every call; None where the inputs do not come back.
         """
         if keys is not None and all(key in self._seen for key in keys):
-            found = Seen.join([self._seen[key] for key in keys])
-            return found.map(lambda tensor: tensor.to(batch.device, torch.float32))
+            found = Seen.join([self._seen[key].map(Tensor.float) for key in keys])  # autocast joins no float16
+            return found.map(lambda tensor: tensor.to(batch.device))
         with torch.no_grad(), self._trace:
             features, seen = self._trace.run(batch)
-            logits = None if self.head is None else self.head(features.float())
+            logits = None if self.head is None else answered(self.head, features)
         for row, key in enumerate(keys or ()):
             if logits is not None:
                 self._logits[key] = logits[row].cpu()
@@ -73,7 +74,7 @@ class Answers:
         if keys is not None and all(key in self._logits for key in keys):
             return torch.stack([self._logits[key] for key in keys]).to(batch.device)
         with torch.no_grad():
-            found: Tensor = self.head(self.teacher.features(batch).float())
+            found = answered(self.head, self.teacher.features(batch))
         for row, key in enumerate(keys or ()):
             self._logits[key] = found[row].cpu()
         return found

@@ -242,7 +242,7 @@ class _Work:
     def answers(self, data: Labelled) -> Answers:
         """Return the teacher's answers on the task."""
         assert self.done.teacher_head is not None
-        head = self.done.teacher_head.to(self.teacher.device)
+        head = copy.deepcopy(self.done.teacher_head).to(self.teacher.device)  # the caller's own stays where it is
         room = 0 if self.plan.layers is None else self._room(self.plan.layers, len(data))
         return Answers(self.teacher, self.layers, self.plan.terms, head, room)
 

@@ -13,7 +13,7 @@ from backbones.base import Backbone
 from backbones.core.errors import FrostlineError
 from backbones.core.labelled import Labelled
 from backbones.core.samples import Progress, silent
-from backbones.encoder import by_group
+from backbones.encoder import answered, by_group
 from backbones.lifecycle.distill.answers import Answers
 from backbones.lifecycle.distill.losses import Matching, prediction_losses
 from backbones.lifecycle.distill.trace import Trace, real_tokens
@@ -120,7 +120,7 @@ def match_answers(
     def one(batch: Tensor, rows: list[int]) -> Losses:
         theirs = answers.logits(batch, None if vary else rows)
         wanted = labels[rows].to(batch.device)
-        return prediction_losses(head(student.features(batch).float()), theirs, wanted, terms)
+        return prediction_losses(answered(head, student.features(batch)), theirs, wanted, terms)
 
     params = _named("student", student.module) | _named("head", head.to(student.device))
     return train(

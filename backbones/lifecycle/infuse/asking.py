@@ -16,6 +16,7 @@ from backbones.core.errors import FrostlineError
 from backbones.core.intervals import percentile_interval
 from backbones.core.samples import Progress, silent
 from backbones.core.seed import torch_generator
+from backbones.encoder import answered
 from backbones.lifecycle.infuse.examples import Examples
 from backbones.lifecycle.infuse.settings import KaidStyle
 from backbones.lifecycle.infuse.states import tapped
@@ -114,7 +115,7 @@ def ask(
         examples = Examples(backbone, part, infused.labels, known=known, hide=hide, window=settings.window)
         parts.append(_seen(backbone, examples, settings, partial(progress, phase)))
     asked = parts[1]
-    own = infused.head.cpu()(asked.features[-1])
+    own = answered(infused.head, asked.features[-1])
     which = [_Seen(part.features, part.labels - 1).only(part.labels > 0) for part in parts]  # none is left out
     found = [_answers("which", which[0], which[1], own[asked.labels > 0, 1:].argmax(dim=1))]
     related = [_Seen(part.features, (part.labels > 0).long()) for part in parts]

@@ -16,6 +16,7 @@ from backbones.core.errors import FrostlineError
 from backbones.core.samples import Progress, silent
 from backbones.core.seed import derive, torch_generator
 from backbones.delta import Delta
+from backbones.encoder import answered
 from backbones.lifecycle.infuse.examples import Batch, Examples, Split, check_text, split_heads
 from backbones.lifecycle.infuse.grammar import NONE
 from backbones.lifecycle.infuse.pairs import Pair, relations_of
@@ -114,7 +115,7 @@ def _losses(
     sums: dict[str, Tensor] = {}
     for batch in examples.batches(rows, generator, settings.negatives):
         frozen, _, left = states(batch.tokens)
-        logits, share = head(mention_features(left, batch)), len(batch.labels) / len(rows)
+        logits, share = answered(head, mention_features(left, batch)), len(batch.labels) / len(rows)
         found = {"relation": cross_entropy(logits, batch.labels.to(logits.device))}
         if settings.preserve:
             found["preserve"] = settings.preserve * turned(frozen, left, batch)

@@ -16,7 +16,7 @@ from backbones.core.errors import FrostlineError
 from backbones.core.labelled import Labelled
 from backbones.core.samples import Progress, silent
 from backbones.delta import Delta
-from backbones.encoder import entering
+from backbones.encoder import answered, entering
 from backbones.lifecycle.offsite.blocks import Blocks
 from backbones.lifecycle.offsite.exported import AdapterFacts, Export, write_adapter
 from backbones.lifecycle.offsite.heads import fitted_head
@@ -154,7 +154,7 @@ def _stage(
 
         def loss(chosen: list[int], _generator: torch.Generator) -> Tensor:
             features = grouped([rows[row] for row in chosen], enter, backbone.device)
-            return cross_entropy(head(features.float()), targets[chosen].to(backbone.device))
+            return cross_entropy(answered(head, features), targets[chosen].to(backbone.device))
 
         course = train(
             params, loss, len(data), recipe, modules=[head, delta], rates={"head.": head_rate}, checkpoint=checkpoint,
@@ -209,7 +209,7 @@ def tune(
 
     def scored(head: nn.Linear, wanted: Labelled, delta: Delta | None) -> float:
         found = lower.features(emulator, wanted, delta, "test samples", progress)
-        return float((head.cpu()(found).argmax(dim=1).numpy() == wanted.labels).mean())
+        return float((answered(head, found).argmax(dim=1).numpy() == wanted.labels).mean())
 
     if test is not None:
         figures["emulator, zero-shot"] = scored(fitted_head(emulator, data, None, progress, lower), test, None)

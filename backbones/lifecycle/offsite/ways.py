@@ -18,6 +18,7 @@ from backbones.core.labelled import Labelled, Task
 from backbones.core.samples import Progress, silent
 from backbones.core.seed import numpy_generator
 from backbones.delta import Delta
+from backbones.encoder import answered
 from backbones.lifecycle.offsite.exported import AdapterFacts, Export, grown, put_on, read_adapter
 from backbones.lifecycle.offsite.heads import fitted_head, means_head
 from backbones.lifecycle.offsite.lower import Lower
@@ -218,5 +219,5 @@ def _off(delta: Delta, way: Way) -> Way:
 
 def _hits(head: nn.Linear, features: torch.Tensor, data: Labelled) -> NDArray[np.bool_]:
     with torch.no_grad():
-        found: NDArray[np.bool_] = head.cpu()(features).argmax(dim=1).numpy() == data.labels
+        found: NDArray[np.bool_] = answered(head, features).argmax(dim=1).numpy() == data.labels
     return found
