@@ -37,6 +37,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "pat": "lora",
         "tuning": {"epochs": 2, "lr": 0.05},
         "seeds": (5,),
+        "precision": "fp32",  # in which PEFT and a merged folder are compared
     }
     made = Run(prepare(RunSettings.parse(values, "the run")), place / "run", FeatureStore(None))
     made.begin(resumed=False)

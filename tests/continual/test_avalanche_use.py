@@ -127,7 +127,8 @@ def test_stock_benchmarks_with_their_own_transforms_and_a_stock_classifier(strea
 def test_streams_of_texts(recipe: str) -> None:
     def part(count: int, seed: int) -> ArrayTexts:
         generator = np.random.default_rng(seed)
-        texts = [" ".join([WORDS[2 + row % 4], *generator.choice(WORDS[8:], 1 + row % 9)]) for row in range(count)]
+        said = [f"{WORDS[2 + row % 4]} {WORDS[2 + row % 4]}" for row in range(count)]
+        texts = [" ".join([said[row], *generator.choice(WORDS[8:], 1 + row % 9)]) for row in range(count)]
         return ArrayTexts(texts, [row % 4 for row in range(count)])
 
     texts = make_stream(Dataset("words", tuple("abcd"), part(48, 0), part(24, 1)), increment=2)

@@ -116,7 +116,8 @@ def test_gradients_of_parts_sum_to_those_of_the_whole():
         def loss(rows, _, layer=layer):
             return (layer(ROWS[rows])[:, 0] - TARGETS[rows]).square().mean()
 
-        train(dict(layer.named_parameters()), loss, 23, Recipe(steps=12, batch=7, micro=micro, lr=0.01))
+        recipe = Recipe(steps=12, batch=7, micro=micro, lr=0.01, precision="fp32")
+        train(dict(layer.named_parameters()), loss, 23, recipe)
         layers.append(state(layer))
     torch.testing.assert_close(layers[0], layers[1], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(layers[0], layers[2], atol=1e-5, rtol=1e-5)

@@ -20,6 +20,7 @@ from zeroshot.scorers.vectors import Vectors
 from zeroshot.testing import check_scorer
 from zeroshot.testing_models import tiny_bert
 
+ULPS = 2**-22  # two units in the last place of float32, in which vectors are
 TEXT = "The judge was late. Gunmen attacked a bus in {southern} Egypt with rifles. Nobody slept."
 
 
@@ -103,7 +104,8 @@ def test_minilm_tells_roles_apart() -> None:
 def test_temperature_divides_differences(folder: str) -> None:
     asked = [ask("bus", label) for label in ("attacker", "target", "place")]
     warm, cold = (Embedding(lm=folder, device="cpu", cues=0, temperature=t).score(asked) for t in (0.2, 0.1))
-    np.testing.assert_allclose(np.diff(cold), 2 * np.diff(warm), atol=1e-6)
+    # four cosines, each rounded to float32, are divided by 0.1
+    np.testing.assert_allclose(np.diff(cold), 2 * np.diff(warm), atol=4 * np.finfo(np.float32).eps / 0.1)
 
 
 def test_views_add_up(folder: str) -> None:
@@ -119,7 +121,7 @@ def test_views_add_up(folder: str) -> None:
 
 def test_no_description_means_the_name_again(scorer: Embedding) -> None:
     named, said = scorer.score([ask("bus", "target"), ask("bus", "target", description="target")])
-    assert named == pytest.approx(said, abs=1e-9)
+    assert named == pytest.approx(said, rel=ULPS)
 
 
 def test_the_sentence_alone_is_read(scorer: Embedding) -> None:
@@ -136,7 +138,7 @@ def test_own_hypothesis_counts_and_braces_in_texts_are_harmless(folder: str) -> 
     asked = ask("{southern} Egypt", "place")
     assert plain.score([asked]) != pytest.approx(own.score([asked]))
     theirs = plain.score([replace(asked, hypothesis="{span} is the {role} {x}")])
-    assert theirs == pytest.approx(own.score([asked]), abs=1e-9)
+    assert theirs == pytest.approx(own.score([asked]), rel=ULPS)
     assert own.fingerprint() != plain.fingerprint()
 
 
@@ -159,7 +161,7 @@ def test_other_languages_are_scored_without_cues_and_that_is_said(scorer: Embedd
     found = scorer.score(german)
     assert any("English" in note for note in scorer.notes())
     quiet = scorer.model_copy(update={"cues": 0.0})
-    np.testing.assert_allclose(found, quiet.score(german), atol=1e-6)
+    np.testing.assert_allclose(found, quiet.score(german), rtol=ULPS)
     assert quiet.notes() == ()
 
 

@@ -23,6 +23,8 @@ from zeroshot.scorers.masked import Masked
 from zeroshot.scorers.tree import grow
 from zeroshot.testing_models import CAUSAL, MASKED, tiny_bert, tiny_gpt2, tiny_neox
 
+ULPS = 2**-22  # two units in the last place of float32: beyond a score of 84, 1e-5 is less than one
+CLOSE = {"atol": 1e-5, "rtol": ULPS}
 TEXT = 'The soldiers fired at two men near the bridge on Monday, and the {company} said [MASK] "no" — é.'
 SPANS = ("The soldiers", "two men", "the bridge", "Monday", "é", "é.")
 ROLES = ("attacker", "target", "place", "job title", "instrument")
@@ -71,7 +73,7 @@ def naive(scorer: LanguageScorer, requests: list[Request]) -> np.ndarray:
 @pytest.mark.parametrize("mode", ["paper", "label"])
 def test_masked_equals_one_pass_per_label(load: Any, name: str, mode: str) -> None:
     scorer = Masked(mode=mode, batch_tokens=300).with_model(load("masked", name))  # type: ignore[arg-type]
-    np.testing.assert_allclose(scorer.score(EVENT), naive(scorer, EVENT), atol=1e-5, rtol=0)
+    np.testing.assert_allclose(scorer.score(EVENT), naive(scorer, EVENT), **CLOSE)
 
 
 @pytest.mark.parametrize("name", CAUSAL)
@@ -79,7 +81,7 @@ def test_masked_equals_one_pass_per_label(load: Any, name: str, mode: str) -> No
 @pytest.mark.parametrize("route", ["auto", "tails", "whole"])
 def test_causal_equals_one_pass_per_label(load: Any, name: str, mode: str, route: str) -> None:
     scorer = Causal(mode=mode, route=route, batch_tokens=200, suffix=5).with_model(load("causal", name))  # type: ignore[arg-type]
-    np.testing.assert_allclose(scorer.score(EVENT), naive(scorer, EVENT), atol=1e-5, rtol=0)
+    np.testing.assert_allclose(scorer.score(EVENT), naive(scorer, EVENT), **CLOSE)
 
 
 def test_masked_suffix_is_the_passage_after_the_visible_label(load: Any) -> None:
@@ -96,7 +98,7 @@ def test_masked_suffix_is_the_passage_after_the_visible_label(load: Any) -> None
     masked[0, places] = model.tokenizer.mask_token_id
     with torch.inference_mode():
         table = model.module(input_ids=masked).logits[0].log_softmax(-1)
-    assert both - plain == pytest.approx(sum(float(table[at, ids[0, at]]) for at in places), abs=1e-5)
+    assert both - plain == pytest.approx(sum(float(table[at, ids[0, at]]) for at in places), abs=1e-5, rel=ULPS)
 
 
 def test_labels_of_equal_length_share_one_masked_row(load: Any) -> None:
@@ -149,8 +151,8 @@ def test_a_model_that_changes_logits_after_its_head_is_left_to_do_so(load: Any, 
         question = scorer.questions(EVENT[:1])[0]
         table = model.module(input_ids=torch.tensor([question.ids])).logits[0].log_softmax(-1)
     wanted = sum(float(table[at - 1, question.ids[at]]) for at in range(*question.label))
-    assert scores["whole"][0] == pytest.approx(wanted, abs=1e-5)
-    np.testing.assert_allclose(scores["packed"], scores["whole"], atol=1e-5)
+    assert scores["whole"][0] == pytest.approx(wanted, abs=1e-5, rel=ULPS)
+    np.testing.assert_allclose(scores["packed"], scores["whole"], **CLOSE)
     assert np.abs(plain - scores["whole"]).max() > 1e-2, "the cap is felt"
 
 
@@ -166,7 +168,7 @@ def test_memory_that_runs_out_halves_batches(load: Any, monkeypatch: Any, kind: 
         return inner(*args, **kwargs)
 
     monkeypatch.setattr(scorer.model.module, "forward", small)
-    np.testing.assert_allclose(scorer.score(EVENT), wanted, atol=1e-5)
+    np.testing.assert_allclose(scorer.score(EVENT), wanted, **CLOSE)
     assert "memory ran out" in scorer.notes()[0]
 
 
@@ -196,7 +198,7 @@ def test_a_long_passage_is_windowed_and_said_so(tmp_path: Path) -> None:
         assert np.isfinite(scores).all() and max(length for _, length in shapes) <= 200
         (note,) = scorer.notes()
         assert f"window {scorer.limit}: kept characters" in note and "'fired'" in note and "1 more pairs" in note
-        np.testing.assert_allclose(scorer.score(asked[2:3]), scores[2:3], atol=1e-5)
+        np.testing.assert_allclose(scorer.score(asked[2:3]), scores[2:3], **CLOSE)
 
 
 def test_a_label_longer_than_the_window_is_an_error(load: Any) -> None:
