@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ BUNDLED = {"minilm": MINILM, "minilm-mlm": MINILM}  # name: (package, folder, di
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model",
 )  # fmt: skip
+_LIMITED = re.compile(r"(?:window|window_size|chunk_size|local_attention|original_max_position_embeddings)$")
 INSTEAD = (
     "Without a network pass --lm a folder with config.json, model.safetensors and tokenizer.json, or what is "
     "installed: --lm minilm to embed, --lm minilm-mlm to fill masks"
@@ -82,6 +84,31 @@ class LanguageModel:
                 "special": {key: str(value) for key, value in self.tokenizer.special_tokens_map.items()},
             }
         )
+
+    @cached_property
+    def thresholds(self) -> tuple[int, ...]:
+        """Counts of tokens from which on layers attend otherwise, by the configuration: windows, chunks, positions."""
+        return tuple(sorted(set(_thresholds(self.module.config.get_text_config().to_dict()))))
+
+    @cached_property
+    def head_is_last(self) -> bool:
+        """Whether logits leave the model as its head makes them: not capped, scaled or cut afterwards."""
+        head, made = self.module.get_output_embeddings(), []
+
+        def replace(_: Any, __: Any, output: torch.Tensor) -> torch.Tensor:
+            made.append(torch.linspace(-50, 50, output.shape[-1]).to(output).expand_as(output))
+            return made[-1]
+
+        if head is None:
+            return False
+        hook = head.register_forward_hook(replace)
+        try:
+            ids = torch.tensor([[1, 1]], device=self.device)
+            with torch.inference_mode():
+                logits = self.module(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+        finally:
+            hook.remove()
+        return bool(made) and made[-1].shape == logits.shape and torch.allclose(made[-1].float(), logits.float())
 
     def encode(self, texts: Sequence[str], *, special: bool = True) -> tuple[list[list[int]], list[list[Any]]]:
         """Return token ids and offsets (characters, end-exclusive) of raw texts, never cut.
@@ -283,6 +310,14 @@ def _check_causal(name: str, module: Any) -> None:
             f"language model {name!r} ({type(module).__name__}) is not causal: what it says of a token depends on "
             "later ones. Use the scorer 'masked', or pass a causal model such as gpt2."
         )
+
+
+def _thresholds(config: dict[str, Any]) -> Iterator[int]:
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _thresholds(value)
+        elif isinstance(value, int) and value > 1 and _LIMITED.search(key):
+            yield value
 
 
 def _window(module: Any, tokenizer: Any) -> int | None:

@@ -5,6 +5,7 @@ Source: Lin, Zhang, Song, Findings of EACL 2023 (arXiv 2302.04459), there with G
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -16,10 +17,11 @@ from backbones.core.launch import is_out_of_memory
 from backbones.core.samples import Progress
 from backbones.lm import Kind
 from zeroshot.scorers.language import LanguageScorer, Question
-from zeroshot.scorers.routes import ROUTES, Answers, differ
+from zeroshot.scorers.proofs import Proofs, differ, some_of
+from zeroshot.scorers.routes import ROUTES, Answers
 from zeroshot.scorers.tree import Tree, grow
 
-TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5}  # nats by which a route may differ on one token
+TOLERANCE = {torch.float32: 5e-5, torch.bfloat16: 0.5}  # nats by which a route may differ on one token
 
 
 class Causal(LanguageScorer):
@@ -29,9 +31,10 @@ class Causal(LanguageScorer):
     ``label``: sum over the label's tokens. ``label+suffix``: sum over them and the next ``suffix`` tokens.
 
     Texts are tokenised whole and laid into a tree, so that prefix, passage and cloze are encoded once for all labels
-    of all arguments of an event; what follows the last scored token is not encoded. The first time a model is used the
-    way that this is done is compared with plain passes; where they differ a slower way is taken, with a note. Equal
-    requests get equal answers to 1e-5 whatever else is in the call.
+    of all arguments of an event; what follows the last scored token is not encoded. The way that this is done is
+    compared with plain passes at the first tree, at each that is longer or wider than all before, and wherever a limit
+    of the model's attention comes between (see zeroshot.scorers.proofs); where they differ a slower way is taken, with
+    a note. Equal requests get equal answers to 1e-5 whatever else is in the call.
 
     See LanguageScorer for the settings.
 
@@ -43,15 +46,16 @@ class Causal(LanguageScorer):
 
     route: str = "auto"
 
-    _proven: str | None = PrivateAttr(default=None)
-    _route_notes: list[str] = PrivateAttr(default_factory=list)
+    _proofs: Proofs = PrivateAttr(default_factory=Proofs)
 
     def trees(self, questions: Sequence[Question]) -> list[tuple[Tree, list[int]]]:
         """Return trees that hold all questions, each with the numbers of its questions in the order of its paths."""
         ends = [self._scored(question) for question in questions]
         groups: dict[tuple[object, ...], list[int]] = {}
         for number, question in enumerate(questions):
-            groups.setdefault((question.context, question.ids[0]), []).append(number)
+            # Models that rescale positions of long inputs do so for all that is encoded together.
+            limits = bisect_left(self.model.thresholds, ends[number].stop)
+            groups.setdefault((question.context, question.ids[0], limits), []).append(number)
         return [(grow([questions[n].ids[: ends[n].stop] for n in g], [ends[n] for n in g]), g) for g in groups.values()]
 
     def _scored(self, question: Question) -> range:
@@ -72,14 +76,23 @@ class Causal(LanguageScorer):
                 scores[number] = total / max(1, len(places)) if self.mode == "paper" else total
             done += len(numbers)
             progress("scoring", done, len(questions))
-        for note in self._route_notes:
-            self._note(note)
         return scores
 
     def _tree(self, tree: Tree) -> Answers:
-        if self._proven is None:
-            self._proven = self._prove(tree)
-        return self._run(self._proven, tree)
+        """Return the answers of the first route that gives those of plain passes on trees like this one."""
+        if self.route not in ("auto", *ROUTES):
+            raise unknown("route", self.route, ["auto", *ROUTES])
+        *names, last = ROUTES if self.route == "auto" else list(ROUTES)[list(ROUTES).index(self.route) :]
+        for name in names:
+            known = self._proofs.known(name, self.model, tree)
+            if known:
+                return self._run(name, tree)
+            answers = self._prove(name, tree) if known is None else None
+            if answers is not None:
+                return answers
+            reason = self._proofs.reasons[name]
+            self._note(f"{self.model.name!r} cannot be scored by the route {name!r} ({reason}); a slower one is taken.")
+        return self._run(last, tree)
 
     def _run(self, route: str, tree: Tree) -> Answers:
         budget = self.batch_tokens
@@ -96,35 +109,19 @@ class Causal(LanguageScorer):
             else:
                 return answers
 
-    def _prove(self, tree: Tree) -> str:
-        """Return the first route that agrees with plain passes on a few texts of ``tree``."""
-        names = list(ROUTES)
-        if self.route != "auto":
-            if self.route not in ROUTES:
-                raise unknown("route", self.route, ["auto", *ROUTES])
-            names = names[names.index(self.route) :]
-        sample = _some(tree)
-        plain = self._run("whole", sample)
-        for name in names[:-1]:
-            try:
-                gap = differ(self._run(name, sample), plain)
-            except Exception as error:  # models refuse what they do not know in any way
-                if is_out_of_memory(error):
-                    raise
-                why = f"{type(error).__name__}: {(str(error).strip() or 'no reason').splitlines()[0][:120]}"
-            else:
-                if gap <= TOLERANCE.get(self.model.dtype, 0.5):
-                    return name
-                why = f"scores would differ by {gap:.2g} nats"
-            self._route_notes.append(
-                f"{self.model.name!r} cannot be scored by the route {name!r} ({why}); a slower one is taken."
-            )
-        return names[-1]
-
-
-def _some(tree: Tree) -> Tree:
-    """Return the tree of the first, second and last sequence: labels of one argument, and another argument."""
-    last = len(tree.paths) - 1
-    paths = [tree.paths[index] for index in sorted({0, 1 if last else 0, last})]
-    sequences = [[tree.tokens[node] for node in path] for path in paths]
-    return grow(sequences, [[at for at, node in enumerate(path) if node in tree.wanted] for path in paths])
+    def _prove(self, name: str, tree: Tree) -> Answers | None:
+        """Return the answers of a route if it agrees with plain passes on a few texts of the tree; keep the proof."""
+        reason = None
+        try:
+            answers = self._run(name, tree)
+        except Exception as error:  # models refuse what they do not know in any way
+            if is_out_of_memory(error):
+                raise
+            reason = f"{type(error).__name__}: {(str(error).strip() or 'no reason').splitlines()[0][:120]}"
+        else:
+            sample, numbers = some_of(tree)
+            gap = differ(answers, self._run("whole", sample), numbers)
+            if gap > TOLERANCE.get(self.model.dtype, 0.5):
+                reason = f"scores would differ by {gap:.2g} nats"
+        self._proofs.keep(name, self.model, tree, reason)
+        return answers if reason is None else None

@@ -22,7 +22,7 @@ def logprobs(
 
     The head's matrix has a column for each token of the vocabulary, so the head over all positions may cost as much as
     all layers, and its output is what fills memory. So positions that nobody asks for do not enter it, and the others
-    enter it a few at a time. Models that do more to logits than the head's matrix does are noticed and left to do it.
+    enter it a few at a time. Models that do more to logits than their head does are left to do it (see head_is_last).
 
     Args:
         model: masked or causal.
@@ -35,6 +35,7 @@ def logprobs(
     """
     index = torch.tensor(places, device=model.device)
     shape = tuple(inputs["input_ids"].shape)
+    last = model.head_is_last
     caught: list[Tensor] = []
 
     def narrow(_: Any, entering: tuple[Any, ...]) -> tuple[Any, ...] | None:
@@ -42,7 +43,7 @@ def logprobs(
         if caught or not isinstance(hidden, Tensor) or tuple(hidden.shape[:2]) != shape:
             return None
         caught.append(hidden[index[:, 0], index[:, 1]])
-        return (caught[0][None, :1], *entering[1:])
+        return (caught[0][None, :1] if last else caught[0][None], *entering[1:])
 
     head = model.module.get_output_embeddings()
     hook = head.register_forward_pre_hook(narrow) if head is not None else None
@@ -51,11 +52,9 @@ def logprobs(
     finally:
         if hook is not None:
             hook.remove()
-    if not caught:
-        return _values(output.logits[index[:, 0], index[:, 1]], wanted, 0), output
+    if not (caught and last):
+        return _values(output.logits[0] if caught else output.logits[index[:, 0], index[:, 1]], wanted, 0), output
     size = max(1, LOGITS // (4 * output.logits.shape[-1]))
-    if not torch.allclose(head(caught[0][:1]), output.logits[0], rtol=1e-4, atol=1e-4):
-        return _values(_whole(model, inputs, index), wanted, 0), output
     values = [0.0] * len(wanted)
     order = sorted(range(len(wanted)), key=lambda number: wanted[number][0])
     at = 0
@@ -70,15 +69,6 @@ def logprobs(
             for number, value in zip(part, found, strict=True):
                 values[number] = value
     return values, output
-
-
-def _whole(model: LanguageModel, inputs: dict[str, Any], index: Tensor) -> Tensor:
-    """Return logits at the places ``index`` from a pass that computes all of them."""
-    past = inputs.get("past_key_values")
-    if past is not None:  # the first pass has lengthened it
-        past.crop(past.get_seq_length() - inputs["input_ids"].shape[1])
-    output = model.module(**{**inputs, "use_cache": False} if past is None else inputs)
-    return output.logits[index[:, 0], index[:, 1]]  # type: ignore[no-any-return]
 
 
 def _values(logits: Tensor, wanted: Sequence[tuple[int, int]], start: int) -> list[float]:

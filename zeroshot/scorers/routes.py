@@ -8,6 +8,7 @@ cache, with masks and positions that every model with a cache takes. ``whole``: 
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -24,8 +25,10 @@ Route = Callable[[LanguageModel, Tree, int], Iterator[Answers]]
 
 
 def packed(model: LanguageModel, tree: Tree, budget: int) -> Iterator[Answers]:
-    """Yield answers; the model must take a 4-D mask, position ids and a cache."""
+    """Yield answers; the model must take a 4-D mask, position ids and a cache, and attend to all that it is shown."""
     shared, tails = tree.shared, tree.tails
+    if tree.together > min(model.thresholds, default=tree.together):
+        raise ValueError(f"{tree.together} tokens together, and its attention is limited to {model.thresholds[0]}")
     seen = torch.from_numpy(tree.ancestors).to(model.device)
     cells = [(node, 0, at) for at, node in enumerate(shared)]
     inputs = {"attention_mask": _additive(seen, model)[None, None], **_tokens(model, tree, [shared])}
@@ -42,7 +45,7 @@ def packed(model: LanguageModel, tree: Tree, budget: int) -> Iterator[Answers]:
         # Fillers come last, so that no token sees them; what they answer is not read.
         inputs = {"attention_mask": _additive(mask, model)[:, None], **_tokens(model, tree, chains)}
         cells = [(node, row, at) for row, chain in enumerate(chains) for at, node in enumerate(chain)]
-        yield _read(model, tree, cells, past_key_values=_repeat(cache, len(chains)), **inputs)[0]
+        yield _read(model, tree, cells, cache=_repeat(cache, len(chains)), **inputs)[0]
 
 
 def by_tails(model: LanguageModel, tree: Tree, budget: int) -> Iterator[Answers]:
@@ -66,7 +69,7 @@ def by_tails(model: LanguageModel, tree: Tree, budget: int) -> Iterator[Answers]
             mask = torch.cat([ones.expand(len(chains), -1), mask], dim=-1)
             cells = [(node, row, at) for row, chain in enumerate(chains) for at, node in enumerate(chain)]
             past = _repeat(cache, len(chains))
-            yield _read(model, tree, cells, input_ids=ids, attention_mask=mask, past_key_values=past)[0]
+            yield _read(model, tree, cells, input_ids=ids, attention_mask=mask, cache=past)[0]
 
 
 def whole(model: LanguageModel, tree: Tree, budget: int) -> Iterator[Answers]:
@@ -79,11 +82,12 @@ def whole(model: LanguageModel, tree: Tree, budget: int) -> Iterator[Answers]:
         yield _read(model, tree, cells, input_ids=ids, attention_mask=mask, use_cache=False)[0]
 
 
+CACHES = ("cache", "past_key_values")  # transformers calls it the first from 5.24 on, and drops the second in 5.40
 ROUTES: dict[str, Route] = {"packed": packed, "tails": by_tails, "whole": whole}
 
 
 def _read(
-    model: LanguageModel, tree: Tree, cells: Sequence[tuple[int, int, int]], **inputs: Any
+    model: LanguageModel, tree: Tree, cells: Sequence[tuple[int, int, int]], *, cache: Any = None, **inputs: Any
 ) -> tuple[Answers, Any]:
     """Run the model and read the wanted children of nodes that lie at ``cells`` (node, row, column)."""
     first = {node: (row, column) for node, row, column in reversed(cells)}
@@ -91,9 +95,17 @@ def _read(
     # One position at least, so that a pass that only fills the cache takes the same way.
     places = [first[node] for node in parents] or [cells[0][1:]]
     pairs = [(row, child) for row, node in enumerate(parents) for child in tree.children[node]]
+    if cache is not None:
+        inputs[_cache_word(model)] = cache
     values, output = logprobs(model, places, [(row, tree.tokens[child]) for row, child in pairs], **inputs)
     found = {child: value for (_, child), value in zip(pairs, values, strict=True)}
-    return found, getattr(output, "past_key_values", None)
+    return found, next((output[word] for word in CACHES if word in output), None)
+
+
+def _cache_word(model: LanguageModel) -> str:
+    """Return what the model calls its cache; a model that does not say is told in the old word."""
+    known = inspect.signature(model.module.forward).parameters
+    return next((word for word in CACHES if word in known), CACHES[-1])
 
 
 def _tokens(model: LanguageModel, tree: Tree, chains: Sequence[Sequence[int]]) -> dict[str, Tensor]:
@@ -122,11 +134,3 @@ def _chain(tree: Tree, node: int) -> list[int]:
     while tree.parents[found[-1]] >= 0:
         found.append(tree.parents[found[-1]])
     return found[::-1]
-
-
-def differ(first: Answers, second: Answers) -> float:
-    """Return the greatest difference between ``first`` and ``second`` on the nodes of ``second``, or infinity."""
-    if not second.keys() <= first.keys():
-        return float("inf")
-    gaps = [abs(first[node] - value) for node, value in second.items()]
-    return max(gaps, default=0.0) if all(gap == gap for gap in gaps) else float("inf")

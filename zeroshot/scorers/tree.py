@@ -54,6 +54,16 @@ class Tree:
         return tuple(tail for tail in alone if tail)
 
     @cached_property
+    def shape(self) -> tuple[int, int]:
+        """The longest path, and how many shared nodes lie beside the longest shared path: what attention meets."""
+        return 1 + max(self.depths), len(self.shared) - 1 - max(self.depths[node] for node in self.shared)
+
+    @cached_property
+    def together(self) -> int:
+        """Most tokens that one pass over shared nodes and the next over a tail hold between them."""
+        return len(self.shared) + max(map(len, self.tails), default=0)
+
+    @cached_property
     def ancestors(self) -> NDArray[np.bool_]:
         """For each shared node the shared nodes that it sees, itself among them: bool, shape (shared, shared)."""
         place = {node: index for index, node in enumerate(self.shared)}
