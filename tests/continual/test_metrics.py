@@ -246,3 +246,15 @@ def test_a_later_step_needs_the_one_before() -> None:
 def test_an_interval_needs_finite_values_and_a_confidence(values: list[float], confidence: float) -> None:
     with pytest.raises(FrostlineError, match=r"such as 0\.95"):
         metrics.interval(values, confidence)
+
+
+def test_the_size_of_a_stream_counts_where_its_last_experiences_have_no_sample_yet() -> None:
+    predictions, labels, experiences = np.array([[0, 1]]), np.array([0, 2]), np.array([0, 1])
+    assert metrics.counts(predictions, labels, experiences, 4).tolist() == [[1, 1, 0, 0]]
+    assert metrics.accuracy_matrix(predictions, labels, experiences, 4)[0, :2].tolist() == [1.0, 0.0]
+    assert metrics.accuracy_matrix(predictions, labels, experiences, 4).shape == (1, 4)
+
+
+def test_the_task_weighted_accuracy_takes_neither_the_future_nor_what_is_missing() -> None:
+    matrix = np.array([[0.5, 0.9], [math.nan, 0.7]])  # the first step was asked of the second experience, too
+    assert metrics.a_t_task(matrix).tolist() == [0.5, 0.7]
