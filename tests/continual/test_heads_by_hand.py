@@ -200,7 +200,7 @@ def test_the_rows_of_a_cosine_classifier_have_the_gradient_of_autograd_at_any_le
     columns = torch.arange(7) % 3
     logits = inputs @ torch.nn.functional.normalize(rows, dim=1).T / 0.25
     torch.nn.functional.cross_entropy(logits, columns).backward()
-    loss, gradient = rule.loss(inputs, rows.detach(), columns, torch.full((7,), 1 / 7))
+    _, gradient = rule.loss(inputs, rows.detach(), columns, torch.full((7,), 1 / 7))
     torch.testing.assert_close(gradient, rows.grad, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(rule.logits(inputs, rows.detach()), logits.detach(), rtol=1e-5, atol=1e-6)
 
