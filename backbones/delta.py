@@ -161,7 +161,8 @@ class Delta(nn.Module):
     def merged(self) -> dict[str, Tensor]:
         """Return the weights of the backbone with this delta folded in: every tensor by its own name, detached.
 
-        The plain model with these weights gives the features that the backbone gives with the delta on it.
+        The plain model with these weights gives, in fp32 and up to rounding, the features that the backbone gives with
+        the delta on it.
 
         Raises:
             FrostlineError: this delta does more than changing weights.

@@ -51,7 +51,7 @@ class Facts(Settings):
 
 
 def save_delta(delta: Delta, folder: Path, base: str | None = None, seed: int = 0) -> None:
-    """Write a trained delta so that ``load_delta`` grows it again, with equal outputs.
+    """Write a trained delta so that ``load_delta`` grows it again, with equal outputs in every precision.
 
     A method that PEFT has is written in PEFT's format: ``peft.PeftModel.from_pretrained`` takes the folder for the
     plain model. What PEFT lacks, or what could not be trained on from its format (such as a projection), is written

@@ -61,8 +61,8 @@ class Readers(nn.Module):
         if wide != width:
             raise FrostlineError(f"the teacher is {wide} wide and the student {width}; pass a teacher of {width}.")
         some = torch.from_numpy(np.asarray(lesson.targets[:ROWS], dtype=np.float32))
-        self.patch = nn.Linear(width, width)
-        self.label = nn.Linear(width, lesson.scores.shape[1], bias=False)
+        self.patch: nn.Linear = nn.utils.skip_init(nn.Linear, width, width)  # draws nothing
+        self.label: nn.Linear = nn.utils.skip_init(nn.Linear, width, lesson.scores.shape[1], bias=False)
         with torch.no_grad():
             for layer in (self.patch, self.label):
                 layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) / width**0.5)

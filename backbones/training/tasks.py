@@ -17,7 +17,7 @@ from backbones.base import Backbone
 from backbones.core.errors import FrostlineError
 from backbones.core.labelled import Labelled
 from backbones.core.samples import Progress, silent
-from backbones.core.seed import lent_generator, torch_generator
+from backbones.core.seed import torch_generator
 from backbones.delta import Delta
 from backbones.encoder import Encoder, answered, by_group
 from backbones.training.loop import Course, Recipe, Say, mute, train
@@ -189,8 +189,7 @@ def accuracy(
 
 
 def _linear(width: int, classes: int, seed: int) -> nn.Linear:
-    with lent_generator(0):
-        head = nn.Linear(width, classes)
+    head: nn.Linear = nn.utils.skip_init(nn.Linear, width, classes)  # draws nothing
     with torch.no_grad():
         head.weight.copy_(HEAD_SCALE * torch.randn(head.weight.shape, generator=torch_generator(seed, "head")))
         head.bias.zero_()

@@ -1,6 +1,8 @@
 """Settings refuse what they do not know; seeds are independent and touch no global generator."""
 
 import random
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import Field, ValidationError, model_validator
 
 from backbones.core.errors import FrostlineError
-from backbones.core.seed import derive, numpy_generator, torch_generator
+from backbones.core.seed import derive, lent_generator, numpy_generator, torch_generator
 from backbones.core.settings import Settings, parse_pairs
 
 
@@ -119,3 +121,42 @@ def test_global_generators_are_neither_read_nor_moved():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(99)
         assert torch.equal(first[0], torch.rand(3, generator=torch_generator(1, "a")))
+
+
+def test_dropout_draws_from_a_lent_seed_and_the_old_state_comes_back():
+    ones, before = torch.ones(50), torch.get_rng_state()
+    found = []
+    for seed in (1, 1, 2):
+        with lent_generator(seed):
+            found.append(torch.nn.functional.dropout(ones, 0.5))
+    with pytest.raises(KeyError), lent_generator(1):
+        torch.rand(1)
+        raise KeyError
+    assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize(("name", "lent"), [("cpu", None), ("cuda", 1), ("cuda:0", 0)])
+def test_a_lent_seed_reaches_one_cuda_generator_and_no_other(monkeypatch, name, lent):
+    both = tuple(torch.Generator().manual_seed(index) for index in (10, 11))  # stand for those of two devices
+    monkeypatch.setattr(torch.cuda, "default_generators", both)
+    monkeypatch.setattr(torch.cuda, "init", lambda: None)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    before = [generator.get_state() for generator in both]
+    with lent_generator(5, torch.device(name)):
+        assert [generator.initial_seed() for generator in both] == [5 if at == lent else 10 + at for at in (0, 1)]
+        torch.rand(3, generator=both[0]), torch.rand(3, generator=both[1])
+    after = [generator.get_state() for generator in both]
+    assert [torch.equal(*pair) for pair in zip(before, after, strict=True)] == [at == lent for at in (0, 1)]
+
+
+def test_no_other_module_seeds_what_is_global():
+    root = Path(__file__).resolve().parents[2]
+    seeding = re.compile(r"(torch|cuda|random)\.(manual_)?seed\w*\(|fork_rng|default_generators?|set_(rng_)?state\(")
+    found = {
+        str(path.relative_to(root))
+        for package in ("backbones", "benchmarks", "continual", "zeroshot")
+        for path in (root / package).rglob("*.py")
+        if seeding.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == {"backbones/core/seed.py"}

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from backbones.base import Backbone
 from backbones.core.errors import FrostlineError
+from backbones.core.launch import autocast
 from backbones.encoder import Encoder
 from backbones.lifecycle.distill.answers import Answers
 from backbones.lifecycle.distill.images import flip_and_shift
@@ -184,18 +185,21 @@ def test_students_from_elsewhere_must_read_inputs_alike() -> None:
         check_student(tiny_vit(registers=2), tiny_vit())
 
 
-def test_answers_are_computed_once_and_kept_in_half_precision() -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_answers_are_computed_once_and_kept_in_half_precision(kind: torch.dtype, precision: str) -> None:
     teacher = tiny_bert()
-    head = torch.nn.Linear(24, 3)
+    head = torch.nn.Linear(24, 3).to(kind)
     batch = teacher.preprocessing(["a cat", "my dog"])
     answers = Answers(teacher, (2, 3), SAME, head)
-    first = answers.seen(batch, ["one", "two"])
-    logits = answers.logits(batch, ["one", "two"])
-    teacher.module = None  # type: ignore[assignment]  # whoever asks it again fails
-    again = answers.seen(batch, ["two", "one"])
-    for mine, theirs in zip(again.tensors(), first.tensors(), strict=True):
-        torch.testing.assert_close(mine.flip(0), theirs, atol=1e-6, rtol=1e-3)
-    assert torch.equal(answers.logits(batch, ["two", "one"]), logits.flip(0))
+    with autocast(teacher.device, precision):
+        first = answers.seen(batch, ["one", "two"])
+        logits = answers.logits(batch, ["one", "two"])
+        teacher.module = None  # type: ignore[assignment]  # whoever asks it again fails
+        again = answers.seen(batch, ["two", "one"])
+        for mine, theirs in zip(again.tensors(), first.tensors(), strict=True):
+            torch.testing.assert_close(mine.flip(0), theirs.float(), atol=1e-6, rtol=1e-3)
+        assert torch.equal(answers.logits(batch, ["two", "one"]), logits.flip(0))
 
 
 def test_flips_and_shifts_move_pixels_and_make_none() -> None:

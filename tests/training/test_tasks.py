@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from backbones.core.errors import FrostlineError
 from backbones.core.labelled import Labelled, Task, check_task
-from backbones.encoder import Encoder
+from backbones.encoder import Encoder, answered
 from backbones.pat import PATS
 from backbones.testing_models import tiny_bert, tiny_vit
 from backbones.training.loop import Recipe
@@ -68,6 +68,43 @@ def test_what_is_asked_for_is_trained_and_nothing_else(make, data, how):
     assert accuracy(backbone, tuned.head, data(), delta) == share
     if how == "full" and backbone.modality == "image":  # to the miniature of a text encoder, texts hardly differ
         assert share > 0.9
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("full", [False, True])
+def test_a_head_in_float64_is_trained_and_asked_as_one_in_float32_is(precision, full):
+    found = []
+    for kind in (torch.float32, torch.float64):
+        head = torch.nn.Linear(24, 2).requires_grad_(False)
+        torch.nn.init.eye_(head.weight), torch.nn.init.zeros_(head.bias)
+        backbone = tiny_vit()
+        recipe = Recipe(steps=3, batch=8, lr=1e-3, precision=precision)
+        tuned = finetune(backbone, images(), recipe, full=full, head=head.to(kind))
+        assert tuned.head is head and head.weight.dtype == kind
+        logits = logits_of(backbone, head, images())
+        assert logits.dtype == torch.float32 and logits.isfinite().all()
+        assert 0 <= accuracy(backbone, head, images()) <= 1
+        found.append(logits)
+    if not full:  # what both heads were trained on is the same to the bit
+        torch.testing.assert_close(*found, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_head_answers_in_its_own_precision_and_stays_where_it_is(kind, inside, monkeypatch):
+    head = torch.nn.Linear(6, 3).to(kind)
+    features = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
+    wanted = head(features.to(kind))
+
+    def moved(*_):
+        raise AssertionError("the head was moved")
+
+    monkeypatch.setattr(torch.nn.Module, "_apply", moved)
+    with torch.autocast("cpu", torch.bfloat16, enabled=inside):
+        found = answered(head, features)
+    assert found.dtype == (torch.float64 if kind == torch.float64 else torch.float32)
+    assert torch.equal(found, wanted.to(found.dtype))
+    assert torch.equal(answered(torch.nn.Flatten(), features), features)
 
 
 def test_wrong_heads_and_two_ways_at_once_are_refused():
