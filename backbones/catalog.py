@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backbones.core.errors import FrostlineError, nearest
 from backbones.core.options import LoadOptions as LoadOptions
+from backbones.core.reading import read_json
 from backbones.core.registry import Registry
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def bundled(name: str, options: LoadOptions) -> Backbone:
 
     stem = name.partition(":")[2].replace("-", "_")
     folder = Path(str(files("backbones") / "weights"))
-    config = json.loads((folder / f"{stem}.json").read_text())
+    config = read_json(folder / f"{stem}.json")
     size = options.image_size or config["size"]
     check_size(name, size, config["kwargs"]["patch_size"])
     module = VisionTransformer(**{**config["kwargs"], "img_size": size})
@@ -96,7 +96,7 @@ def bundled(name: str, options: LoadOptions) -> Backbone:
 def folder_model(name: str, options: LoadOptions) -> Backbone:
     """Load a folder with config.json and model.safetensors, as timm (``local-dir:``) or transformers writes it."""
     try:
-        config = json.loads((Path(name) / "config.json").read_text(encoding="utf-8"))
+        config = read_json(Path(name) / "config.json")
     except (OSError, ValueError):
         config = {}
     if isinstance(config, dict) and "architecture" in config and "model_type" not in config:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor
 from backbones.base import Backbone
 from backbones.core.artifacts import digest_tensors, load_tensors, save_tensors, write_json
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import read_json
 from backbones.core.settings import Settings
 from backbones.delta import Delta
 from backbones.lm import BUNDLED, folder_of
@@ -157,7 +157,7 @@ def _is_delta(folder: Path) -> bool:
 def _read_facts(folder: Path) -> Facts:
     path = folder / FACTS
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except (OSError, ValueError) as error:
         raise FrostlineError(f"{path} is not readable as JSON ({error}); save the delta again.") from error
     if not isinstance(values, Mapping):

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import check_regular
 
 T = TypeVar("T")
 PATIENCE = 5.0  # seconds until a hub that does not answer counts as unreachable
@@ -39,7 +40,11 @@ def fetch(name: str, make: Callable[[], T], repository: str = "", instead: str =
     Raises:
         FrostlineError: no network, a file of another checksum than the hub's (it is removed), or any other failure.
     """
-    remote = bool(repository) and not Path(repository).is_dir()
+    folder = Path(repository) if repository else Path(name)
+    remote = bool(repository) and not folder.is_dir()
+    for entry in folder.iterdir() if folder.is_dir() else ():  # the loaders would wait for a pipe among them for ever
+        if entry.exists():
+            check_regular(entry)
     try:
         with _offline_if_unreachable(wanted=remote), _quiet():
             made = make()

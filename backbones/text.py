@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from torch.nn.functional import normalize
 
 from backbones.base import Backbone
 from backbones.core.errors import FrostlineError, unknown
+from backbones.core.reading import read_json
 from backbones.core.tokens import TextPreprocessing
 from backbones.vit import Layout, find_sites
 
@@ -138,13 +138,13 @@ def pooling_of(folder: Path) -> tuple[str | None, bool]:
         FrostlineError: its pooling is none of ours.
     """
     try:
-        steps = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        steps = read_json(folder / "modules.json")
     except (OSError, ValueError):
         return None, False
     kinds = {str(step.get("type", "")).rpartition(".")[2]: str(step.get("path", "")) for step in steps}
     if "Pooling" not in kinds:
         return None, False
-    stated = json.loads((folder / kinds["Pooling"] / "config.json").read_text(encoding="utf-8"))
+    stated = read_json(folder / kinds["Pooling"] / "config.json")
     modes = [key for key, value in stated.items() if key.startswith("pooling_mode_") and value is True]
     known = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
     if stated.get("pooling_mode") in POOLINGS:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import open_regular
 from backbones.core.samples import Progress, silent
 from benchmarks.images import ArrayImages
 from benchmarks.types import Dataset
@@ -152,7 +153,7 @@ def read_pickled_data(path: Path) -> dict[str, Any]:
         FrostlineError: the file is cut short, holds something else, or asks for anything outside the table.
     """
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             _check_claims(stream, path.stat().st_size)
             # A subclass that admits no foreign name is the standard library's documented way to make a pickle inert
             # ("Restricting Globals"), which is why this one load is allowed where pickle is otherwise banned.

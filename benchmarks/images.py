@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import beyond, limits, open_regular
 
 __all__ = ["DIGEST_BYTES", "ArrayImages", "FolderImages", "decode_image"]
 
@@ -116,7 +117,7 @@ class FolderImages:
             held = self._known.get(row)
             if held is not None and held[:2] == (status.st_mtime_ns, status.st_size):
                 return held[2]
-            with open(path, "rb") as stream:  # noqa: PTH123 (60,000 Path objects would cost more than the reading)
+            with open_regular(path) as stream:
                 digest = _blake(stream.read())
         except OSError as error:
             raise _unreadable(path, error) from error
@@ -137,7 +138,9 @@ def decode_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
         FrostlineError: the file is missing, truncated, no image, or holds pixels without a fixed range; by name.
     """
     try:
-        with Image.open(path) as image:
+        with open_regular(path) as stream, Image.open(stream) as image:
+            if image.width * image.height > limits().pixels:
+                raise beyond(f"the image {fspath(path)} is {image.width} x {image.height} pixels large", "pixels")
             return np.array(_rgb(ImageOps.exif_transpose(image)))
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
         raise _unreadable(fspath(path), error) from error

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import parse_json
 from backbones.core.samples import Progress, silent
 from benchmarks.text_lines import PACKINGS, lines_of
 from benchmarks.text_rows import TEST, TRAIN, Naming, Rows, choose_parts
@@ -230,11 +231,11 @@ def _collect(job: _Job, items: Iterable[tuple[int, Any]], source: str, unit: str
 
 def _parsed(text: str, path: Path, line: int | None = None) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno if line is None else line}, column {error.colno}"
         raise FrostlineError(f"{path}, {place} is no JSON: {error.msg}. Mend it or write the file again.") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         place = "" if line is None else f", line {line}"
         raise FrostlineError(f"{path}{place} holds JSON that no set of texts needs: {error}.") from error
 

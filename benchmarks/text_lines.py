@@ -7,16 +7,15 @@ import lzma
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BufferedReader, TextIOWrapper
+from io import TextIOWrapper
 from pathlib import Path
-from typing import cast
 
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import PACKINGS, limits, open_regular, raising, unpacked
 from backbones.core.samples import Progress, silent
 
 __all__ = ["PACKINGS", "lines_of"]
 
-PACKINGS = (".xz", ".gz")
 _TOLD_EVERY = 10_000
 
 
@@ -26,7 +25,7 @@ def lines_of(path: Path, packing: str = "", progress: Progress = silent) -> Iter
 
     Args:
         path: file.
-        packing: one of ``PACKINGS``, or nothing.
+        packing: a suffix of ``PACKINGS``, or nothing.
         progress: told of the bytes read, at the beginning, at every 10,000th line and at the end.
 
     Raises:
@@ -34,11 +33,14 @@ def lines_of(path: Path, packing: str = "", progress: Progress = silent) -> Iter
     """
     try:
         size, phase = path.stat().st_size, f"read {path.name}"
-        with path.open("rb") as raw, TextIOWrapper(_unpacked(raw, packing), "utf-8-sig", newline="") as text:
+        with (
+            open_regular(path) as raw,
+            TextIOWrapper(unpacked(raw, packing, str(path)), "utf-8-sig", newline="") as text,
+        ):
 
             def told() -> Iterator[str]:
                 progress(phase, 0, size)
-                for number, line in enumerate(text, start=1):
+                for number, line in enumerate(_lines(text, path), start=1):
                     if number % _TOLD_EVERY == 0 and not raw.closed:
                         progress(phase, raw.tell(), size)
                     yield line
@@ -53,17 +55,23 @@ def lines_of(path: Path, packing: str = "", progress: Progress = silent) -> Iter
         raise FrostlineError(f"cannot read {path}: {error.strerror or error}. Make it readable.") from error
 
 
-def _unpacked(raw: BufferedReader, packing: str) -> BufferedReader:
-    """Return a reader of what is inside; closing ``raw`` is all the closing that it needs."""
-    if packing == ".xz":
-        return cast(BufferedReader, lzma.LZMAFile(raw))
-    return cast(BufferedReader, gzip.GzipFile(fileobj=raw)) if packing == ".gz" else raw
+def _lines(text: TextIOWrapper, path: Path) -> Iterator[str]:
+    """Yield lines, none of which may fill the memory."""
+    most = limits().file
+    number = 0
+    while line := text.readline(most):
+        number += 1
+        if len(line) == most:
+            raise FrostlineError(
+                f"{path}, line {number} has {most:,} characters or more, beyond the limit; {raising('file')}."
+            )
+        yield line
 
 
 def _bad_line(path: Path, packing: str) -> str:
     """Say where a file stops to be UTF-8; what the decoder itself says counts from the start of a block."""
-    with path.open("rb") as raw:
-        content = _unpacked(raw, packing).read()
+    with open_regular(path) as raw:
+        content = unpacked(raw, packing, str(path)).read(limits().file)
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return " but UTF-16, by its first bytes"
     try:

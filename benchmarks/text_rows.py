@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from backbones.core.errors import FrostlineError, nearest, unknown
+from backbones.core.reading import check_text
 from backbones.core.settings import Settings, parse_pairs
 from benchmarks.texts import ArrayTexts
 from benchmarks.types import Dataset
@@ -125,7 +126,7 @@ class Rows:
             raise self._unfit(number, "text", text, "a string")
         if not name:
             raise self._unfit(number, "label", label, "a string or an integer")
-        self.texts.append(text)
+        self.texts.append(check_text(text, f"{self.source}, {self.unit} {number}"))
         self.labels.append(name)
         self.numbers.append(number)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 
 from backbones.core.artifacts import load_tensors, save_tensors, write_json
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import read_json
 from backbones.core.seed import derive
 from backbones.deltas import load_delta, save_delta
 from backbones.encoder import Encoder
@@ -94,7 +94,7 @@ def read_artefact(run: Path, seed: int | None = None, device: str | None = None)
 
     folder = _find(run, seed)
     try:
-        facts = json.loads((folder / FACTS).read_text())
+        facts = read_json(folder / FACTS)
     except (OSError, ValueError) as error:
         raise FrostlineError(f"{folder / FACTS} is not readable ({error}); finish the run with --resume.") from error
     settings = RunSettings.parse(facts["settings"], str(folder / FACTS))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from backbones.core.artifacts import digest_tensors, load_tensors, save_tensors
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import parse_json
 from continual.engine import Engine, Step
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def _save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None
 def _load(path: Path, advice: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         tensors, metadata = load_tensors(path)
-        facts = json.loads(metadata["facts"])
+        facts = parse_json(metadata["facts"])
         sound = metadata["digest"] == digest_tensors(tensors)
     except (FrostlineError, KeyError, ValueError) as error:
         raise FrostlineError(f"the checkpoint {path} is corrupt ({error}). {advice}") from error

@@ -11,6 +11,7 @@ import numpy as np
 
 from backbones.core.artifacts import load_tensors, save_tensors, write_text
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import read_text
 from continual.metrics import NOT_EVALUATED, Floats, Ints
 
 MATRIX = "accuracy_matrix.csv"
@@ -54,7 +55,7 @@ def read_matrix(path: Path) -> Floats:
         FrostlineError: the file is missing, no such table, or holds a cell that is no accuracy.
     """
     try:
-        lines = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+        lines = list(csv.reader(read_text(path).splitlines()))
     except FileNotFoundError as error:
         raise FrostlineError(f"{path} does not exist; pass the {MATRIX} of a run folder.") from error
     except (OSError, ValueError, csv.Error) as error:

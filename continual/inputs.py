@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import check_text, read_text
 
 
 def read_inputs(words: Sequence[str], modality: str) -> tuple[list[str], list[Any]]:
@@ -24,7 +25,7 @@ def read_inputs(words: Sequence[str], modality: str) -> tuple[list[str], list[An
         from benchmarks.images import decode_image
 
         return list(words), [decode_image(word) for word in words]
-    texts = [text for word in words for text in _texts(word)]
+    texts = [check_text(text, f"input {text[:40]!r}...") for word in words for text in _texts(word)]
     if not texts:
         raise FrostlineError(f"{', '.join(map(repr, words))}: no text to classify; pass a text, or a file of texts.")
     return texts, list(texts)
@@ -33,12 +34,12 @@ def read_inputs(words: Sequence[str], modality: str) -> tuple[list[str], list[An
 def _texts(word: str) -> list[str]:
     path = Path(word)
     try:
-        is_file = path.is_file()
+        is_file = path.exists() and not path.is_dir()
     except OSError:  # a text may be longer than any file name
         is_file = False
     if not is_file:
         return [word] if word.strip() else []
     try:
-        return [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        return [line for line in read_text(path).splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise FrostlineError(f"cannot read the texts of {path}: {error}. Save it as UTF-8, a text a line.") from error

@@ -5,7 +5,6 @@ Everything here counts experiences and steps from 0; tables, CSV headers and pic
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +15,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from backbones.core.artifacts import write_json
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import read_json
 from backbones.core.settings import Settings
 from continual.figures_summary import StepFigures, Summary
 from continual.metrics import Floats, Interval, interval
@@ -253,7 +253,7 @@ def read_report(path: Path) -> Report:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except FileNotFoundError as error:
         raise FrostlineError(f"{path} does not exist; pass a run folder that holds {REPORT}.") from error
     except (OSError, ValueError) as error:

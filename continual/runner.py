@@ -14,6 +14,7 @@ import torch
 
 from backbones.core.artifacts import load_tensors, save_tensors, write_json, write_text
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import read_json
 from backbones.core.samples import Progress, silent
 from backbones.core.seed import derive
 from backbones.features import FeatureStore
@@ -73,7 +74,6 @@ class Run:
         write_json(self.folder / FINGERPRINTS, self.fingerprints)
 
     def _compare(self) -> None:
-        import json
 
         assert self.folder is not None
         changed = resolve(read_settings(self.folder / SETTINGS))[0].changes(self.plan.settings)
@@ -83,7 +83,7 @@ class Run:
                 "Resume without these options, or start a new run with --out."
             )
         try:
-            then = json.loads((self.folder / FINGERPRINTS).read_text())
+            then = read_json(self.folder / FINGERPRINTS)
         except (OSError, ValueError) as error:
             raise FrostlineError(f"{self.folder / FINGERPRINTS} is missing or unreadable: start a new run.") from error
         for what, digest in self.fingerprints.items():

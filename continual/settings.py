@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -10,6 +9,7 @@ from pydantic import Field, model_validator
 
 from backbones.core.artifacts import write_text
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import read_toml
 from backbones.core.settings import Settings
 
 
@@ -149,9 +149,9 @@ def read_settings(path: Path) -> RunSettings:
         FrostlineError: missing file, no TOML (line and column named), unknown key or wrong value.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = read_toml(path)
     except FileNotFoundError as error:
         raise FrostlineError(f"{path} does not exist; pass the settings.toml of a run folder.") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise FrostlineError(f"{path} is no readable TOML: {error}. A run folder holds a settings.toml.") from error
     return RunSettings.parse(values, str(path))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import parse_json, read_text
 
 if TYPE_CHECKING:
     from benchmarks.passages import Passage
@@ -102,8 +102,8 @@ def saved_results(path: Path) -> list[Result] | None:
     if path.suffix not in (".json", ".jsonl") or not path.is_file():
         return None
     try:
-        text = path.read_text(encoding="utf-8")
-        held = [json.loads(line) for line in text.splitlines()] if path.suffix == ".jsonl" else json.loads(text)
+        text = read_text(path)
+        held = [parse_json(line) for line in text.splitlines()] if path.suffix == ".jsonl" else parse_json(text)
     except (ValueError, RecursionError):
         return None  # the reader of passages says what is wrong with it
     rows = held if isinstance(held, list) else [held]

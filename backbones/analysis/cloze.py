@@ -5,7 +5,6 @@ Petroni et al., "Language Models as Knowledge Bases?", EMNLP 2019, arXiv 1909.01
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import parse_json, read_text
 from backbones.core.samples import Progress, silent
 from backbones.lm import LanguageModel
 
@@ -97,7 +97,7 @@ def read_cloze(path: Path) -> list[Cloze]:
         FrostlineError: a missing or empty file, or a row that is no such object; the row is named.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise FrostlineError(f"{path} cannot be read as UTF-8 text ({error}); pass a file of JSON lines.") from error
     found = [_row(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
@@ -111,7 +111,7 @@ _EXAMPLE = '{"sentence": "Rome is in [MASK].", "answer": "Italy"}'
 
 def _row(path: Path, number: int, line: str) -> Cloze:
     try:
-        row = json.loads(line)
+        row = parse_json(line)
     except ValueError as error:
         raise FrostlineError(f"{path}, row {number} is not JSON ({error}); a row is {_EXAMPLE}.") from error
     if not isinstance(row, dict):

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import lzma
+import zlib
 from pathlib import Path
 from typing import Any
 
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import PACKINGS, parse_json, read_text
 from backbones.core.seed import numpy_generator
 
 PairsByName = dict[str, list[tuple[str, str]]]
 EXAMPLE = '{"sentence_good": "The cats sleep.", "sentence_bad": "The cats sleeps.", "UID": "agreement"}'
 UNNAMED = "pairs"
-OPENERS: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
 
 
 def read_pairs(path: Path, per_paradigm: int | None = None, seed: int = 0) -> PairsByName:
@@ -51,12 +50,11 @@ def _some(rows: list[tuple[str, str]], count: int, name: str, seed: int) -> list
 
 def _read(path: Path) -> PairsByName:
     try:
-        with OPENERS.get(path.suffix, open)(path, "rt", encoding="utf-8") as stream:
-            text = stream.read()
-    except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError) as error:
+        text = read_text(path, path.suffix if path.suffix in PACKINGS else "")
+    except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError, zlib.error) as error:
         raise FrostlineError(f"{path} cannot be read as UTF-8 text ({error}); pass a file of minimal pairs.") from error
     try:
-        whole = json.loads(text)
+        whole = parse_json(text)
     except ValueError:
         return _lines(path, text)
     if isinstance(whole, dict) and ("sentence_good" not in whole) and (any(map(_listed, whole.values())) or not whole):
@@ -83,7 +81,7 @@ def _lines(path: Path, text: str) -> PairsByName:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError as error:
             raise FrostlineError(f"{path}, row {number} is not JSON ({error}); a row is {EXAMPLE}.") from error
         name = str(row.get("UID", path.name.partition(".")[0])) if isinstance(row, dict) else UNNAMED

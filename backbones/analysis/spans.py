@@ -6,7 +6,6 @@ ICLR 2019, arXiv 1905.06316. Spans are mean-pooled here, where the paper pools b
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from backbones.analysis.layers import batches, listening
 from backbones.base import Backbone
 from backbones.core.errors import FrostlineError
 from backbones.core.launch import autocast
+from backbones.core.reading import parse_json, read_text
 from backbones.core.samples import Progress, silent
 from backbones.core.seed import numpy_generator
 from backbones.core.tokens import TextPreprocessing, tokenize
@@ -81,7 +81,7 @@ def read_edges(path: Path) -> Edges:
             targets with one span and with two; the row is named.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise FrostlineError(f"{path} cannot be read as UTF-8 text ({error}); pass a file of JSON lines.") from error
     texts: list[str] = []
@@ -105,7 +105,7 @@ def read_edges(path: Path) -> Edges:
 
 def _row(where: str, line: str) -> tuple[str, list[tuple[tuple[Span, ...], str]]]:
     try:
-        row = json.loads(line)
+        row = parse_json(line)
         text, targets = str(row["text"]), list(row["targets"])
         return text, [_target(where, text, target) for target in targets]
     except (ValueError, KeyError, TypeError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 from backbones.analysis.logistic import LEAST, Logistic, fit_logistic
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import read_json
 from backbones.training.saving import FACTS
 
 UNITS = ("words", "tokens", "images")
@@ -57,7 +57,7 @@ def read_volume(model: str) -> tuple[float, str] | None:
     if not path.is_file():
         return None
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = read_json(path)
     except (OSError, ValueError) as error:
         raise FrostlineError(f"{path} is not readable JSON ({error}); pass what was seen with --volumes.") from error
     for unit in UNITS:

@@ -20,6 +20,7 @@ from pathlib import Path
 from backbones.compose.difference import Difference
 from backbones.core.artifacts import load_tensors, save_tensors
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import parse_json
 
 FORMAT, VERSION = "frostline-difference", "1"
 
@@ -53,8 +54,8 @@ def read_difference(path: Path) -> Difference:
     if said.get("version") != VERSION:
         raise FrostlineError(f"{path} is a difference of version {said.get('version')!r}; we read version {VERSION!r}.")
     try:
-        shapes = tuple((str(name), tuple(int(side) for side in shape)) for name, shape in json.loads(said["tensors"]))
-        settings = dict(json.loads(said["settings"]))
+        shapes = tuple((str(name), tuple(int(side) for side in shape)) for name, shape in parse_json(said["tensors"]))
+        settings = dict(parse_json(said["settings"]))
         base, name = said["base"], said["base_name"]
     except (KeyError, TypeError, ValueError) as error:
         raise FrostlineError(f"the metadata of {path} cannot be read ({error}); make the file again.") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from backbones.compose.difference import Difference, difference_of
 from backbones.compose.files import read_difference
 from backbones.compose.legacy import LEGACY_NAME, SUFFIXES, read_legacy
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import read_json
 from backbones.deltas import FACTS, Facts, find_delta, load_delta
 
 
@@ -39,7 +39,7 @@ def read_any(path: Path, backbone: Backbone) -> Difference:
 def _of_folder(path: Path, backbone: Backbone) -> Difference:
     facts = find_delta(path) / FACTS
     if facts.exists():
-        stated = Facts.parse(json.loads(facts.read_text(encoding="utf-8")), str(facts))
+        stated = Facts.parse(read_json(facts), str(facts))
         now = backbone.fingerprint()
         if stated.fingerprint != now:
             raise FrostlineError(

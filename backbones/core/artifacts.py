@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as dump_tensors
 
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import check_regular
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -91,6 +92,7 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         FrostlineError: the file is missing, truncated or no safetensors file.
     """
     try:
+        check_regular(path)
         with safe_open(str(path), framework="pt") as handle:
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a dict)
             return tensors, dict(handle.metadata() or {})

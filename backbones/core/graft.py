@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from backbones.core.artifacts import digest_tensors, load_tensors
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import read_json
 from backbones.core.settings import Settings
 
 DOWN, UP, SET, MASK, HEAD = "down:", "up:", "set:", "mask", "head:"
@@ -64,7 +64,7 @@ def read_graft(path: Path) -> tuple[GraftFacts, dict[str, Tensor]]:
         FrostlineError: a missing or damaged file.
     """
     try:
-        values: Any = json.loads(path.read_text(encoding="utf-8"))
+        values: Any = read_json(path)
     except (OSError, ValueError) as error:
         raise FrostlineError(f"{path} cannot be read as JSON ({error}); install the package again.") from error
     if not isinstance(values, Mapping):

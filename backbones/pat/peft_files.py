@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from backbones.base import Backbone
 from backbones.core.artifacts import load_tensors, save_tensors, write_json
 from backbones.core.errors import FrostlineError, unknown
+from backbones.core.reading import read_json
 
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 PREFIX = "base_model.model."  # before the path of every module that PEFT wraps
@@ -71,7 +71,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise FrostlineError(f"{folder} is no folder; pass one that holds {CONFIG} and {WEIGHTS}.")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path)
     except FileNotFoundError:
         raise FrostlineError(
             f"{folder} has no {CONFIG}; pass a folder that save_pretrained of a PEFT model wrote."

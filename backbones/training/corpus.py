@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
 import lzma
 import re
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import BinaryIO
 
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import PACKINGS, check_regular, limits, open_regular, raising, unpacked
 from backbones.core.samples import Progress, silent
 
 SUFFIXES = (".txt", ".text", ".md")
-PACKINGS: dict[str, Callable[[Any], Any]] = {".gz": gzip.open, ".xz": lzma.open}
 MARK = "\x1e"  # opens a document where a corpus says so
 BLOCK = 1 << 20  # bytes between two reports of progress
 # A sentence ends at . ! or ? (and closing quotes) before a space and what may begin another; not after an initial or
@@ -82,8 +82,9 @@ def _files(path: Path) -> list[Path]:
         if not found:
             raise FrostlineError(f"{path} holds no file of text ({', '.join(SUFFIXES)}, also packed as .gz or .xz).")
         return found
-    if not path.is_file():
+    if not path.exists():
         raise FrostlineError(f"{path} does not exist; pass files of text or folders of them.")
+    check_regular(path)
     return [path]
 
 
@@ -97,9 +98,8 @@ def _documents(file: Path) -> Iterator[tuple[str, int]]:
     lines: list[str] = []
     marked, position = False, 0
     try:
-        with file.open("rb") as raw:
-            opener = PACKINGS.get(file.suffix)
-            stream = cast("IO[bytes]", opener(raw) if opener is not None else raw)
+        with open_regular(file) as raw:
+            stream = unpacked(raw, file.suffix if file.suffix in PACKINGS else "", str(file))
             for number, line in enumerate(_lines(stream, file)):
                 if number % 1000 == 0:
                     position = raw.tell()
@@ -110,13 +110,17 @@ def _documents(file: Path) -> Iterator[tuple[str, int]]:
                     lines = []
                 else:
                     lines.append(line)
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise FrostlineError(f"cannot read {file}: {error}. Copy or unpack it again.") from error
     yield "\n".join(lines), file.stat().st_size
 
 
-def _lines(stream: IO[bytes], file: Path) -> Iterator[str]:
-    for number, line in enumerate(stream, start=1):
+def _lines(stream: BinaryIO, file: Path) -> Iterator[str]:
+    most, number = limits().text, 0
+    while line := stream.readline(4 * most + 1):
+        number += 1
+        if len(line) > 4 * most:
+            raise FrostlineError(f"{file}, line {number} is longer than {most:,} characters; {raising('text')}.")
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from backbones.core.artifacts import load_tensors, save_tensors
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import parse_json
 from backbones.training import ranks
 
 FORMAT = "frostline training 1"
@@ -61,7 +62,7 @@ class Kept:
         tensors, facts = load_tensors(self.path)
         if facts.get("format") != FORMAT:
             raise FrostlineError(f"{self.path} is no checkpoint of a training; move it away, or pass another folder.")
-        self._check(json.loads(facts["run"]), tensors)
+        self._check(parse_json(facts["run"]), tensors)
         with torch.no_grad():
             for name, param in self.params.items():
                 param.copy_(tensors[f"weight.{name}"])
@@ -74,7 +75,7 @@ class Kept:
             if mine:
                 place = {k: v if k == "step" else v.to(param.device) for k, v in mine.items()}
                 self.optimizer.state[param] = place
-        course = json.loads(facts["course"])
+        course = parse_json(facts["course"])
         return int(course["steps"]), float(course["seconds"]), list(course["history"])
 
     def _check(self, run: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:

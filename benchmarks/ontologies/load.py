@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from backbones.core.errors import FrostlineError, nearest, unknown
+from backbones.core.reading import parse_json, parse_toml, read_text
 from backbones.core.registry import Registry
 from benchmarks.ontologies.foreign import FOREIGN, Convert
 from benchmarks.ontologies.glossary import expand
@@ -52,7 +52,7 @@ def load_ontology(name: str | Path) -> Ontology:
     if isinstance(name, str) and name in ONTOLOGIES:
         return _named(name)
     path = Path(name).expanduser()
-    if path.is_file():
+    if path.exists() and not path.is_dir():
         return _from_file(path)
     if isinstance(name, str) and not path.exists() and path.suffix not in _ENDINGS and path.name == name:
         raise FrostlineError(f"{unknown('ontology', name, ONTOLOGIES.names())} Or pass a {' or '.join(_ENDINGS)} file.")
@@ -105,7 +105,7 @@ def _text(path: Path) -> str:
         size = path.stat().st_size
         if size > _LARGEST:
             raise FrostlineError(f"{path} has {size:,} bytes; an ontology file has at most {_LARGEST:,}.")
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_text(path)
     except OSError as error:
         raise FrostlineError(f"cannot read {path}: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
@@ -119,9 +119,9 @@ def _text(path: Path) -> str:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(_text(path).replace("\r\n", "\n"))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise FrostlineError(f"{path} is not TOML: {error or 'it is nested too deeply'}.") from error
+        return parse_toml(_text(path))
+    except ValueError as error:
+        raise FrostlineError(f"{path} is not TOML: {error}.") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -165,9 +165,11 @@ def _decode(text: str, path: Path) -> Any:
         return table
 
     try:
-        return json.loads(text, object_pairs_hook=unique)
-    except RecursionError as error:
-        raise FrostlineError(f"{path} is nested too deeply for an ontology.") from error
+        return parse_json(text, object_pairs_hook=unique)
+    except json.JSONDecodeError:
+        raise
+    except ValueError as error:
+        raise FrostlineError(f"{path} is no ontology: {error}.") from error
 
 
 def _not_json(path: Path, rule: str, line: int, column: int) -> FrostlineError:

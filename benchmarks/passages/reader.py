@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import open_regular
 from benchmarks.passages.check import check_passage
 from benchmarks.passages.formats import FORMATS, detect
 from benchmarks.passages.nodes import Note, misread, similar, some, tidy, unheard
@@ -147,7 +148,7 @@ class _Reader:
             return
         path = Path(file)
         try:
-            handle = path.open("rb")
+            handle = open_regular(path)
         except (OSError, ValueError) as error:  # ValueError: a null byte in the name
             raise _unopened(path, error) from None
         with handle:

@@ -176,13 +176,13 @@ FAULTS = [
     ("a.json", '[["a", "b"],\n ["c" "b"]]', "line 2, column 7 is no JSON"),
     ("a.json", '"hello"', "holds a string; it must hold a list of objects"),
     ("a.json", '{"data": []}', "holds an object; it must hold a list"),
-    ("a.json", DEEP, "holds JSON that no set of texts needs: .*recursion"),
+    ("a.json", DEEP, "holds JSON that no set of texts needs: .*nested too deeply"),
     ("a.json", f'[["a", {"9" * 5000}]]', "holds JSON that no set of texts needs: .*digits"),
     ("a.json.xz", lzma.compress(b'[["a", "b"]]')[:40], r"a\.json\.xz is cut short or damaged.*copy it again"),
     ("a.json.xz", b'[["a", "b"]]', "cut short or damaged"),
     ("a.json.gz", gzip.compress(b'[["a", "b"]]' * 99)[:-12], "cut short or damaged"),
     ("a.csv.gz", b"text,label", "cut short or damaged"),
-    ("a.txt", "text", r"no file of texts by its name; it must end in \.csv, \.tsv, \.jsonl, \.json.*\.xz or \.gz"),
+    ("a.txt", "text", r"no file of texts by its name; it must end in \.csv, \.tsv, \.jsonl, \.json.*\.gz or \.xz"),
 ]  # fmt: skip
 
 

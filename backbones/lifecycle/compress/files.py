@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from backbones.base import Backbone
 from backbones.catalog import load_backbone
 from backbones.core.artifacts import digest_tensors, load_tensors, save_tensors, write_bytes, write_json
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import read_json
 from backbones.lifecycle.compress.packed import Entry, Packed, unpack_weights
 
 FORMAT = "frostline packed 1"
@@ -85,7 +85,7 @@ _DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "
 
 def _read(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = read_json(folder / CONFIG)
     except (OSError, ValueError) as error:
         raise FrostlineError(
             f"{folder} is no packed backbone: {CONFIG} cannot be read ({error}); pass the folder named packed that "

@@ -12,6 +12,7 @@ from torch import nn
 
 from backbones.core.artifacts import load_tensors, save_tensors
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import parse_json
 from backbones.training.loop import Course
 
 FORMAT = "frostline stage 1"
@@ -63,4 +64,4 @@ class Stages:
         for name, module in modules.items():
             part = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
             module.load_state_dict(part)
-        return Course(**json.loads(facts["course"]))
+        return Course(**parse_json(facts["course"]))

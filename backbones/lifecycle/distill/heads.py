@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from torch import nn
 
 from backbones.core.artifacts import load_tensors, save_tensors, write_json
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import read_json
 
 WEIGHTS, FACTS = "head.safetensors", "head.json"
 
@@ -29,7 +29,7 @@ def read_head(folder: Path, classes: Sequence[str]) -> nn.Linear:
     """
     tensors, _ = load_tensors(folder / WEIGHTS)
     try:
-        known = [str(name) for name in json.loads((folder / FACTS).read_text(encoding="utf-8"))["classes"]]
+        known = [str(name) for name in read_json(folder / FACTS)["classes"]]
         weight, bias = tensors["weight"], tensors["bias"]
     except (OSError, ValueError, KeyError) as error:
         raise FrostlineError(

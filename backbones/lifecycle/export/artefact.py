@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 from backbones.base import Backbone
 from backbones.core.artifacts import write_json
 from backbones.core.errors import FrostlineError, unknown
+from backbones.core.reading import read_json
 from backbones.core.samples import Progress, silent
 from backbones.core.tokens import TextPreprocessing
 from backbones.encoder import usual_chunk
@@ -132,7 +132,7 @@ def load_exported(folder: Path, threads: int = 1) -> Run:
         FrostlineError: no such folder, a damaged file, or a missing package.
     """
     try:
-        kind = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["kind"]
+        kind = read_json(folder / MANIFEST)["kind"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FrostlineError(
             f"{folder} is no exported backbone: {MANIFEST} cannot be read ({error}); pass a folder that backbone "

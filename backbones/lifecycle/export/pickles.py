@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import check_regular, parse_json
 
 CONFIGS = ("_weights_config.json", "_constants_config.json")
 ARGUMENTS = "/sample_inputs/"
@@ -26,9 +26,10 @@ def refuse_pickles(path: Path) -> None:
         FrostlineError: no such file, no archive, or one that holds pickles.
     """
     try:
+        check_regular(path)
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-            found = [name for name in names if name.endswith(CONFIGS) and _marked(json.loads(archive.read(name)))]
+            found = [name for name in names if name.endswith(CONFIGS) and _marked(parse_json(archive.read(name)))]
             found += [name for name in names if name.endswith(".pt") and ARGUMENTS not in name]
             for name in names:
                 if ARGUMENTS in name and not _plain(archive.read(name)):

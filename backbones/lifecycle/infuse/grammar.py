@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from backbones.core.errors import FrostlineError, nearest
+from backbones.core.reading import read_toml
 from backbones.core.settings import Settings
 
 NONE = "none"  # what a pair that stands in no relation is labelled with
@@ -113,8 +114,8 @@ def read_grammar(path: Path | None = None) -> Grammar:
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return read_toml(path)
     except FileNotFoundError as error:
         raise FrostlineError(f"patterns {path} do not exist; pass a TOML file, or leave it out.") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise FrostlineError(f"patterns {path} cannot be read as TOML ({error}).") from error

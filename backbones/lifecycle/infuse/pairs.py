@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from backbones.core.artifacts import write_text
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import parse_json, read_text
 from backbones.core.settings import Settings
 from backbones.lifecycle.infuse.grammar import NONE
 
@@ -108,7 +109,7 @@ def read_pairs(path: Path) -> list[Pair]:
             without pairs. The line is named.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except FileNotFoundError as error:
         raise FrostlineError(f"pairs {path} do not exist; make them with: backbone infuse acquire.") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -119,7 +120,7 @@ def read_pairs(path: Path) -> list[Pair]:
             continue
         where = f"{path}, line {number}"
         try:
-            values = json.loads(line)
+            values = parse_json(line)
         except ValueError as error:
             raise FrostlineError(f"{where} is no JSON ({error}); write one object a line.") from error
         if not isinstance(values, dict):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from backbones.base import Backbone
 from backbones.catalog import load_backbone
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import read_json
 from backbones.delta import Delta
 from backbones.deltas import FACTS, Facts, find_delta, load_delta
 
@@ -26,7 +26,7 @@ def open_infused(folder: Path, base: str | None = None) -> tuple[Backbone, Delta
     if base is None:
         if not (place / FACTS).exists():
             raise FrostlineError(f"{place} does not say what it was trained on; name it with --base.")
-        values = json.loads((place / FACTS).read_text(encoding="utf-8"))
+        values = read_json(place / FACTS)
         base = Facts.parse(values, str(place / FACTS)).base
     backbone = load_backbone(base)
     return backbone, load_delta(place, backbone)

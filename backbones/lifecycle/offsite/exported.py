@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from backbones.base import Backbone
 from backbones.catalog import LoadOptions, load_backbone
 from backbones.core.artifacts import digest_tensors, load_tensors, save_tensors, write_json
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import read_json
 from backbones.core.settings import Settings
 from backbones.delta import Delta
 from backbones.deltas import FACTS as DELTA_FACTS
@@ -144,7 +144,7 @@ def write_adapter(folder: Path, facts: AdapterFacts, delta: Delta, head: nn.Line
         save_tensors(folder / LAYERS, tensors)
     else:
         save_delta(delta, folder / DELTA, facts.base, seed)
-        said = json.loads((folder / DELTA / DELTA_FACTS).read_text(encoding="utf-8"))
+        said = read_json(folder / DELTA / DELTA_FACTS)
         write_json(folder / DELTA / DELTA_FACTS, {**said, "fingerprint": facts.fingerprint})
     save_tensors(folder / HEAD, {"weight": head.weight, "bias": head.bias})
     write_json(folder / ADAPTER, facts.model_dump(mode="json"))
@@ -203,7 +203,7 @@ def grown(folder: Path, facts: AdapterFacts, backbone: Backbone) -> Delta:
 
 def _read(path: Path, kind: type[Kind]) -> Kind:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except (OSError, ValueError) as error:
         raise FrostlineError(f"{path} is not readable as JSON ({error}); make it again.") from error
     if not isinstance(values, Mapping):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from backbones.core.reading import read_json
 from backbones.lifecycle.pretrain.course import Pretrained
 from backbones.lifecycle.pretrain.workplace import NOTE
 from backbones.page import Part, Picture, Prose, Table, write_page
@@ -35,7 +35,7 @@ def write_report(found: Pretrained) -> Path:
     )
     parts: list[Part] = [table_of(found), _curve(found), *_volumes(found)]
     parts.append(Prose(f"The model lies in {found.model}; load it with: {found.usage}."))
-    settings = json.loads((found.folder / NOTE).read_text())
+    settings = read_json(found.folder / NOTE)
     facts = {**settings, "parameters": found.parameters, "seconds": round(found.course.seconds, 1)}
     history = {"figures": found.figures, "history": found.course.history}
     return write_page(found.folder, "Pre-training", lead, parts, {**facts, **history})

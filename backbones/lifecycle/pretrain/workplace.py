@@ -11,6 +11,7 @@ from typing import Any
 
 from backbones.core.artifacts import write_json
 from backbones.core.errors import FrostlineError, nearest
+from backbones.core.reading import read_json
 from backbones.training import ranks
 from backbones.training.saving import FACTS
 
@@ -61,7 +62,7 @@ class Workplace:
         if ranks.rank() > 0:
             return
         note = self.out / NOTE
-        held: dict[str, Any] = json.loads(note.read_text()) if note.is_file() else {}
+        held: dict[str, Any] = read_json(note) if note.is_file() else {}
         wanted = json.loads(json.dumps(values))
         if part not in held:
             write_json(note, {**held, part: wanted})
@@ -90,5 +91,5 @@ class Workplace:
 
     def figures(self, step: int) -> dict[str, Any]:
         """Return what the checkpoint after ``step`` says of itself."""
-        found: dict[str, Any] = json.loads((self.checkpoint(step) / FACTS).read_text())
+        found: dict[str, Any] = read_json(self.checkpoint(step) / FACTS)
         return found
