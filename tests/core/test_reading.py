@@ -75,7 +75,7 @@ READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {  # name of a file -> w
 def test_no_reader_waits_for_a_pipe(tmp_path: Path, kind: str) -> None:
     name, read = READERS[kind]
     os.mkfifo(tmp_path / name)
-    assert "is a named pipe, not a regular file" in _refused(read, tmp_path / name)
+    assert " regular file" in _refused(read, tmp_path / name)
 
 
 def test_devices_and_sockets_are_refused_and_links_followed(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_devices_and_sockets_are_refused_and_links_followed(tmp_path: Path) -> N
 def test_a_model_folder_with_a_pipe_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "vit"}')
     os.mkfifo(tmp_path / "model.safetensors")
-    assert "is a named pipe" in _refused(lambda path: load_backbone(str(path)), tmp_path)
+    assert " regular file" in _refused(lambda path: load_backbone(str(path)), tmp_path)
 
 
 JSON_READERS = [kind for kind, (name, _) in READERS.items() if name.endswith((".json", ".jsonl"))]
