@@ -14,6 +14,7 @@ from backbones.core.errors import FrostlineError
 
 LONE = re.compile("[\ud800-\udfff]")
 REMEMBERED = 100_000  # texts whose token ids are kept
+MUCH = 0.05  # share of unknown tokens from which on it is told
 ROWS = 3  # of a batch: ids, mask, special
 
 
@@ -47,6 +48,7 @@ class TextPreprocessing:
         self.size = window
         self._known: dict[str, tuple[list[int], list[int]]] = {}
         self._cut: set[str] = set()
+        self._unknown = self._read = 0  # tokens that the tokenizer does not know, and all
 
     def described(self) -> dict[str, Any]:
         """Return all settings, for reports and keys."""
@@ -105,10 +107,14 @@ class TextPreprocessing:
         return torch.cat([self._padded(part, longest) for part in parts])
 
     def remarks(self) -> list[str]:
-        """Return how many texts were cut, if any."""
-        if not self._cut:
-            return []
-        return [f"{len(self._cut)} texts are longer than {self.window} tokens; their ends were cut off"]
+        """Return how many texts were cut, and what share of tokens is unknown, if that is more than a few."""
+        found = []
+        if self._cut:
+            found.append(f"{len(self._cut)} texts are longer than {self.window} tokens; their ends were cut off")
+        if self._unknown > MUCH * self._read:
+            share = 100 * self._unknown / self._read
+            found.append(f"the tokenizer does not know {share:.0f} % of the tokens of these texts: all such read alike")
+        return found
 
     def _padded(self, part: Tensor, length: int) -> Tensor:
         if part.shape[1] == length:
@@ -132,6 +138,8 @@ class TextPreprocessing:
     def _remember(self, texts: list[str]) -> None:
         found = tokenize(self.tokenizer, texts, return_special_tokens_mask=True)
         for text, ids, special in zip(texts, found["input_ids"], found["special_tokens_mask"], strict=True):
+            self._unknown += ids.count(self.tokenizer.unk_token_id)
+            self._read += len(ids) - sum(special)
             if len(ids) > self.window:
                 self._cut.add(text)
             self._known[text] = self._within(list(ids), list(special))

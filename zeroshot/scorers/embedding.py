@@ -21,6 +21,7 @@ from backbones.core.settings import Settings
 from backbones.lm import load_language_model
 from zeroshot.scorers.base import Request
 from zeroshot.scorers.cues import cue, outsider
+from zeroshot.scorers.known import check_labels
 from zeroshot.scorers.sentences import context_of, fit, fit_around
 from zeroshot.scorers.vectors import Key, Vectors
 
@@ -114,6 +115,7 @@ class Embedding(Settings):
         vectors = self._encoder()
         mentions = [self._mention(request) for request in requests]
         labels = [self._label(request) for request in requests]
+        self._notes.update(dict.fromkeys(check_labels(vectors.model, requests, self._reads(labels))))
         keys = dict.fromkeys(key for views in (*mentions, *labels) for key, _ in views)
         rows = dict(zip(keys, vectors.of(list(keys), progress), strict=True))
 
@@ -146,6 +148,12 @@ class Embedding(Settings):
         if sentence and self.hypothesis_weight and request.kind == "role":
             views.append(((self._short(_filled(sentence, request), "hypothesis"), None), self.hypothesis_weight))
         return views
+
+    def _reads(self, labels: Sequence[list[tuple[Key, float]]]) -> list[tuple[int, ...]]:
+        """Return the tokens of all views of each label, one view after the other."""
+        texts = list(dict.fromkeys(text for views in labels for (text, _), _ in views))
+        rows = dict(zip(texts, self._encoder().model.encode(texts, special=False)[0], strict=True))
+        return [tuple(token for (text, _), _ in views for token in rows[text]) for views in labels]
 
     def _short(self, text: str, what: str) -> str:
         short = fit(text, self._encoder().fits)

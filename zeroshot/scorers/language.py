@@ -19,6 +19,7 @@ from backbones.core.settings import Settings
 from backbones.lm import Kind, LanguageModel, load_language_model
 from zeroshot.scorers.base import Request
 from zeroshot.scorers.fitting import NEAR, fit_requests
+from zeroshot.scorers.known import check_labels
 from zeroshot.scorers.prompts import NOTHING, Rendered, Template, make_template
 
 VERSION = 1  # of the way scores are made, in fingerprints
@@ -138,6 +139,8 @@ class LanguageScorer(Settings):
         if not unique:
             return np.zeros(0)
         questions = self.questions(unique)
+        for note in check_labels(self.model, unique, [each.ids[slice(*each.label)] for each in questions]):
+            self._note(note)
         with torch.inference_mode():
             answers = self._answer(questions, progress)
         wrong = [request for request, answer in zip(unique, answers, strict=True) if not np.isfinite(answer)]
