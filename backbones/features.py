@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load as parse_tensors
 from torch import Tensor
 
-from backbones.core.artifacts import tensor_bytes, write_bytes
+from backbones.core.artifacts import metadata_of, tensor_bytes, write_bytes
 from backbones.core.places import cache_folder
 from backbones.core.samples import Progress, Samples, silent
 from backbones.encoder import Encoder
@@ -38,8 +38,9 @@ class _Table:
 class FeatureStore:
     """Keeps what a backbone computed, by content: a sample is encoded once per (weights, delta, preprocessing, ...).
 
-    Entries are shards named by the SHA-256 of their bytes, written atomically: a truncated or corrupt shard is found
-    out, removed and computed again, and any number of processes may share one folder.
+    Entries are shards named by the SHA-256 of their bytes, written atomically, and hold the key that they belong to: a
+    truncated, corrupt or misplaced shard is found out, removed and computed again, and any number of processes may
+    share one folder.
 
     Args:
         folder: where shards are kept; None keeps features in memory only.
@@ -213,16 +214,18 @@ class FeatureStore:
         table = _Table()
         if self.folder is not None and self._place(key).is_dir():
             for path in sorted(self._place(key).glob("*.safetensors")):
-                self._take(table, path, in_memory=in_memory)
+                self._take(key, table, path, in_memory=in_memory)
         self._tables[key] = table
         while len(self._tables) > TABLES_IN_MEMORY:
             self._tables.popitem(last=False)
         return table
 
-    def _take(self, table: _Table, path: Path, *, in_memory: bool) -> None:
+    def _take(self, key: str, table: _Table, path: Path, *, in_memory: bool) -> None:
         content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != path.stem:
-            self.notes.append(f"a corrupt entry of the feature store was removed and is computed again: {path.name}")
+        sound = hashlib.sha256(content).hexdigest() == path.stem
+        if not sound or metadata_of(content).get("key") != key:  # a folder's name proves nothing of what lies in it
+            kind = "a corrupt entry" if not sound else "an entry of other weights, data or settings"
+            self.notes.append(f"{kind} of the feature store was removed and is computed again: {path.name}")
             path.unlink(missing_ok=True)
             return
         shard = parse_tensors(content)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from backbones.core.artifacts import load_tensors, save_tensors, write_json
+from backbones.core.artifacts import digest_files, digest_json, load_tensors, save_tensors, write_json
 from backbones.core.errors import FrostlineError
 from backbones.core.reading import read_json
 from backbones.core.seed import derive
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from continual.plan import Plan
 
 FACTS, DELTA, HEAD = "artefact.json", "delta", "head.safetensors"
+SCHEMA = 3  # 2 had no digests
 OLD_DELTA = "delta.safetensors"  # of schema 1: the tensors alone
 
 
@@ -36,14 +37,15 @@ def write_artefact(folder: Path, plan: Plan, stream: Stream, engine: Engine) -> 
     """
     save_delta(engine.delta, folder / DELTA, plan.settings.backbone, derive(engine.seed, "pat"))
     save_tensors(folder / HEAD, engine.head.state())
-    facts = {
-        "schema": 2,
+    facts: dict[str, Any] = {
+        "schema": SCHEMA,
         "settings": plan.settings.model_dump(mode="json"),
         "seed": engine.seed,
         "class_names": list(stream.class_names),
         "backbone_fingerprint": plan.backbone.fingerprint(),
     }
-    write_json(folder / FACTS, facts)
+    facts["files"] = {name: digest for name, digest in digest_files(folder).items() if name != FACTS}
+    write_json(folder / FACTS, {**facts, "digest": digest_json(facts)})
 
 
 @dataclass
@@ -52,11 +54,13 @@ class Classifier:
 
     Attributes:
         class_names: names that predictions index.
+        notes: what a user must know of how it was read.
     """
 
     encoder: Encoder
     head: Any
     class_names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def predict(self, raw: Sequence[Any], top: int = 1) -> list[list[tuple[str, float]]]:
         """Return for each raw input the ``top`` classes with their scores, best first.
@@ -87,7 +91,8 @@ def read_artefact(run: Path, seed: int | None = None, device: str | None = None)
         device: where to compute, None for where the run did.
 
     Raises:
-        FrostlineError: no artefact there, or the backbone is another one now (fingerprints shown).
+        FrostlineError: no artefact there, a file of it that is not the one that was written (by its digest), or the
+            backbone is another one now (fingerprints shown).
     """
     from continual.heads import HEADS
     from continual.plan import load_for, resolve
@@ -97,6 +102,7 @@ def read_artefact(run: Path, seed: int | None = None, device: str | None = None)
         facts = read_json(folder / FACTS)
     except (OSError, ValueError) as error:
         raise FrostlineError(f"{folder / FACTS} is not readable ({error}); finish the run with --resume.") from error
+    notes = _check(folder, facts)
     settings = RunSettings.parse(facts["settings"], str(folder / FACTS))
     if device is not None:
         settings = settings.model_copy(update={"device": device})
@@ -112,7 +118,29 @@ def read_artefact(run: Path, seed: int | None = None, device: str | None = None)
     head.load_state(load_tensors(folder / HEAD)[0])
     with torch.no_grad():
         encoder = Encoder(backbone, delta, settings.precision, settings.chunk)
-    return Classifier(encoder, head, tuple(facts["class_names"]))
+    return Classifier(encoder, head, tuple(facts["class_names"]), notes)
+
+
+def _check(folder: Path, facts: Any) -> tuple[str, ...]:
+    """Compare an artefact with the digests that it holds; returns notes where it is too old to hold any."""
+    again = "Copy the artefact again, or make it anew with a run."
+    if not isinstance(facts, dict) or not isinstance(facts.get("schema"), int):
+        raise FrostlineError(f"{folder / FACTS} is not what a run writes; {again[0].lower()}{again[1:]}")
+    if facts["schema"] < SCHEMA:
+        return (f"{folder} was written by an earlier version, without digests: its files are taken as they are",)
+    if facts["schema"] > SCHEMA:
+        raise FrostlineError(
+            f"{folder / FACTS} has schema {facts['schema']}; this version reads up to {SCHEMA}: use a newer one."
+        )
+    said = {key: value for key, value in facts.items() if key != "digest"}
+    if digest_json(said) != facts.get("digest"):
+        raise FrostlineError(f"{folder / FACTS} was changed after it was written (its digest is another). {again}")
+    found = digest_files(folder)
+    for name, digest in facts["files"].items():
+        if found.get(name) != digest:
+            state = "was changed after it was written (its digest is another)" if name in found else "is missing"
+            raise FrostlineError(f"{folder / name} {state}. {again}")
+    return ()
 
 
 def _read_delta(folder: Path, settings: RunSettings, backbone: Backbone, seed: int) -> Delta:

@@ -250,6 +250,8 @@ def predict(
     from continual.inputs import read_inputs
 
     classifier = read_artefact(folder, seed, device)
+    for note in classifier.notes:
+        typer.echo(f"note: {note}", err=True)
     names, raw = read_inputs(inputs, classifier.encoder.backbone.modality)
     view.show_predictions(names, classifier.predict(raw, top), classifier.encoder.backbone.modality, as_json=json_)
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as dump_tensors
 
 from backbones.core.errors import FrostlineError
-from backbones.core.reading import check_regular
+from backbones.core.reading import check_regular, open_regular
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -102,6 +102,25 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         raise FrostlineError(
             f"{path} is not a readable safetensors file ({error}); it may be half-written: copy or make it again."
         ) from error
+
+
+def metadata_of(content: bytes) -> dict[str, str]:
+    """Return the metadata in the bytes of a whole safetensors file; none where it has none, or is no such file."""
+    try:
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    except ValueError:
+        return {}
+    return dict(header.get("__metadata__") or {})
+
+
+def digest_files(folder: Path) -> dict[str, str]:
+    """Return path inside the folder -> hex SHA-256 for every file that lies in it or below, in the order of paths."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    found = {}
+    for path in paths:
+        with open_regular(path) as stream:
+            found[path.relative_to(folder).as_posix()] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return found
 
 
 def digest_tensors(tensors: Mapping[str, torch.Tensor]) -> str:

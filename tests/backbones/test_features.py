@@ -120,6 +120,30 @@ def test_a_truncated_or_corrupt_entry_is_removed_and_computed_again(tmp_path, en
     assert FeatureStore(tmp_path).missing(encoder, images) == 0
 
 
+@pytest.mark.parametrize("layer", [None, 2])
+def test_an_entry_that_lies_in_the_folder_of_another_key_is_never_served(tmp_path, encoder, layer):
+    images, other = Images(), Encoder(encoder.backbone, precision="fp32", chunk=2)
+
+    def ask(store: FeatureStore, by: Encoder) -> torch.Tensor:
+        if layer is None:
+            return store.features(by, images)
+        return store.activations(by, images, layer)[range(len(images))]
+
+    ask(FeatureStore(tmp_path), encoder)
+    (path,) = shards(tmp_path)
+    encoder.backbone.module.norm.weight.data.mul_(2.0)
+    encoder.backbone.module.blocks[0].norm1.weight.data.mul_(2.0)
+    encoder.backbone.module.requires_grad_(False)
+    wanted = ask(FeatureStore(None if layer is None else tmp_path / "fresh"), other)
+    key = other.key(layer)
+    place = tmp_path / key[:2] / key / path.name
+    place.parent.mkdir(parents=True)
+    place.write_bytes(path.read_bytes())
+    store = FeatureStore(tmp_path)
+    assert torch.equal(ask(store, other), wanted)
+    assert "an entry of other weights" in store.notes[0] and not place.exists() and path.exists()
+
+
 def test_activations_continue_to_the_same_bits(tmp_path, encoder):
     images, layer = Images(), 2
     delta = Vpt(layers="2", length=3).grow(encoder.backbone, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from tiny_runs import write_image_folders, write_tiny_backbone
 
 from backbones.catalog import load_backbone
-from backbones.core.artifacts import save_tensors
+from backbones.core.artifacts import load_tensors, save_tensors
 from backbones.core.errors import FrostlineError
 from backbones.deltas import load_delta
 from backbones.features import FeatureStore
@@ -92,3 +93,50 @@ def test_an_artefact_without_its_delta(run: Path, tmp_path: Path) -> None:
     (old / "delta.safetensors").unlink()
     with pytest.raises(FrostlineError, match="holds no delta"):
         read_artefact(old)
+
+
+def _copy(run: Path, place: Path) -> Path:
+    shutil.copytree(run / "seed-5" / "artefact", place)
+    return place
+
+
+def _other_tensor(path: Path) -> None:
+    tensors, metadata = load_tensors(path)
+    name = next(iter(tensors))
+    save_tensors(path, {**tensors, name: tensors[name] + 1}, metadata)
+
+
+def test_every_file_of_an_artefact_is_held_to_its_digest(run: Path, tmp_path: Path) -> None:
+    names = json.loads((run / "seed-5" / "artefact" / "artefact.json").read_text())["files"]
+    written = {path.name for path in (run / "seed-5" / "artefact").rglob("*") if path.is_file()}
+    assert {Path(name).name for name in names} == written - {"artefact.json"} and len(names) > 2
+    for number, name in enumerate(names):
+        folder = _copy(run, tmp_path / str(number))
+        path = folder / name
+        if name.endswith(".safetensors"):
+            _other_tensor(path)
+        else:
+            path.write_text(path.read_text() + " ")
+        with pytest.raises(FrostlineError, match=f"{path.name} was changed after it was written"):
+            read_artefact(folder)
+        path.unlink()
+        with pytest.raises(FrostlineError, match=f"{path.name} is missing"):
+            read_artefact(folder)
+
+
+def test_the_facts_of_an_artefact_are_held_to_their_digest(run: Path, tmp_path: Path) -> None:
+    folder = _copy(run, tmp_path / "a")
+    facts = json.loads((folder / "artefact.json").read_text())
+    for changed, words in (
+        ({"class_names": facts["class_names"][::-1]}, "artefact.json was changed"),
+        ({"schema": 99}, "schema 99; this version reads up to 3"),
+        ({"schema": None}, "not what a run writes"),
+    ):
+        (folder / "artefact.json").write_text(json.dumps({**facts, **changed}))
+        with pytest.raises(FrostlineError, match=words):
+            read_artefact(folder)
+
+
+def test_an_artefact_without_digests_is_read_and_it_is_said(run: Path, tmp_path: Path) -> None:
+    assert read_artefact(run).notes == ()
+    assert "without digests" in read_artefact(as_before(run, tmp_path / "old")).notes[0]
