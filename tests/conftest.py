@@ -27,6 +27,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.dist = "loadfile"
 
 
+@pytest.fixture(scope="module", params=["1", "0"], ids=["bf16", "no-bf16"])
+def native_bf16(request: pytest.FixtureRequest) -> Iterator[bool]:
+    """Whether the device counts as one with native bf16: a test whose result depends on it is run both ways."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FROSTLINE_NATIVE_BF16", request.param)
+        yield request.param == "1"
+
+
 @pytest.fixture
 def loopback() -> Iterator[Loopback]:
     """A running server on loopback without any files."""

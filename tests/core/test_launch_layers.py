@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backbones.core.errors import FrostlineError
-from backbones.core.launch import is_out_of_memory, native_bf16, pick_device
+from backbones.core.launch import autocast, is_out_of_memory, native_bf16, pick_device, pick_precision
+from backbones.encoder import Encoder
 from backbones.pat.layers import pick_layers
+from backbones.testing_models import tiny_vit
 
 CPU = torch.device("cpu")
 
@@ -37,17 +39,48 @@ def test_an_unusable_device_is_named(name):
     ],
 )
 def test_bf16_is_claimed_by_the_processors_flags_alone(monkeypatch, flags, native):
+    monkeypatch.delenv("FROSTLINE_NATIVE_BF16", raising=False)
     monkeypatch.setattr(Path, "read_text", lambda self, *args, **kwargs: flags)
     assert native_bf16(CPU) is native
+    assert pick_precision("auto", CPU) == ("bf16" if native else "fp32")
+    assert [pick_precision(name, CPU) for name in ("fp32", "bf16")] == ["fp32", "bf16"]
 
 
 def test_bf16_is_not_claimed_where_nothing_is_known(monkeypatch):
     def unreadable(self, *args, **kwargs):
         raise FileNotFoundError
 
+    monkeypatch.delenv("FROSTLINE_NATIVE_BF16", raising=False)
+
     monkeypatch.setattr(Path, "read_text", unreadable)
     assert not native_bf16(CPU)
     assert not native_bf16(torch.device("mps"))
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_whether_bf16_is_native_can_be_said(monkeypatch, native):
+    monkeypatch.setenv("FROSTLINE_NATIVE_BF16", str(int(native)))
+    assert native_bf16(CPU) is native_bf16(torch.device("cuda")) is native
+    assert Encoder(tiny_vit()).precision == ("bf16" if native else "fp32")
+
+
+def test_another_word_for_it_is_refused(monkeypatch):
+    monkeypatch.setenv("FROSTLINE_NATIVE_BF16", "yes")
+    with pytest.raises(FrostlineError, match=r"FROSTLINE_NATIVE_BF16='yes': it is 1 .* 0 .* or not set"):
+        pick_precision("auto", CPU)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("around", [False, True])
+def test_autocast_computes_what_it_is_told_inside_another_too(precision, around):
+    rows = torch.ones(2, 2)
+    with torch.autocast("cpu", torch.bfloat16, enabled=around), autocast(CPU, precision):
+        assert (rows @ rows).dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
+
+
+def test_fp32_needs_no_autocast_of_the_device():
+    with autocast(torch.device("meta"), "fp32"):
+        assert (torch.ones(2, 2, device="meta") @ torch.ones(2, 2, device="meta")).dtype == torch.float32
 
 
 def test_out_of_memory_is_told_from_other_errors():

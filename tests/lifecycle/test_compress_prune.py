@@ -43,6 +43,7 @@ def test_only_weights_of_linear_layers_change():
         assert torch.equal(tensor, before[name]) == (name.removesuffix(".weight") not in layers), name
 
 
+@pytest.mark.usefixtures("native_bf16")
 @pytest.mark.parametrize("way", ["features", "labels", "none"])
 def test_rounds_nest_and_masks_hold_while_weights_are_trained(way):
     backbone = tiny_vit()

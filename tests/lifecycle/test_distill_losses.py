@@ -139,6 +139,7 @@ def test_heads_and_widths_that_cannot_be_compared_are_refused() -> None:
         Matching(thin, teacher, (3,), SAME)
 
 
+@pytest.mark.usefixtures("native_bf16")
 @pytest.mark.parametrize("make", ALL)
 def test_students_have_the_size_that_was_asked_for_and_learn(make: Callable[[], Backbone]) -> None:
     teacher = make()

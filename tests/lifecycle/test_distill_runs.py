@@ -47,6 +47,7 @@ def weights_of(done: Distilled) -> str:
     return done.student.backbone.fingerprint()
 
 
+@pytest.mark.usefixtures("native_bf16")
 def test_a_student_comes_to_answer_as_its_teacher() -> None:
     teacher, data = tiny_bert(), questions()
     with torch.no_grad():
@@ -74,6 +75,7 @@ def test_students_without_a_general_stage_begin_from_the_tuned_teacher() -> None
     assert torch.equal(Encoder(done.student.backbone).features(data.samples), Encoder(teacher).features(data.samples))
 
 
+@pytest.mark.usefixtures("native_bf16")
 def test_the_general_stage_needs_no_labels() -> None:
     teacher = tiny_vit()
     plan = Plan(general=SHORT)
@@ -85,6 +87,7 @@ class Stop(Exception):  # noqa: N818 (somebody presses Ctrl-C)
     pass
 
 
+@pytest.mark.usefixtures("native_bf16")
 @pytest.mark.parametrize("stage", ["general stage", "layers stage", "answers stage"])
 def test_an_interrupted_distillation_goes_on_to_the_same_bits(tmp_path: Path, stage: str) -> None:
     plan = Plan(general=SHORT, tune=SHORT, layers=SHORT, answers=SHORT)

@@ -111,6 +111,7 @@ def test_infusing_leaves_the_frozen_model_as_it_was(make, tmp_path):
     assert torch.equal(Encoder(again.backbone, again, precision="fp32").features(raw), infused)
 
 
+@pytest.mark.usefixtures("native_bf16")
 def test_relations_of_unseen_heads_are_learned():
     backbone = even_bert()
     style = quick(held_out=0.4)
@@ -126,6 +127,7 @@ def test_relations_of_unseen_heads_are_learned():
     assert gain == pytest.approx(which.accuracy("infused") - which.accuracy("frozen"))
 
 
+@pytest.mark.usefixtures("native_bf16")
 def test_the_same_seed_infuses_the_same():
     states = []
     for seed in (0, 0, 1):

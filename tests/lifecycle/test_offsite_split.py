@@ -103,6 +103,7 @@ def test_shells_leave_hidden_states_alone(make):
         emulator.sites("qkv", 1)
 
 
+@pytest.mark.usefixtures("native_bf16")
 @pytest.mark.parametrize("make", [tiny_vit, tiny_transformers_vit, tiny_bert, tiny_distilbert])
 def test_an_export_is_an_ordinary_folder_and_holds_nothing_withheld(make, tmp_path):
     full = deep(make)
@@ -207,6 +208,7 @@ def test_a_token_of_a_great_norm_counts_like_any_other():
     assert torch.allclose(distance(teacher * scale, student * scale, mask), distance(teacher, student, mask))
 
 
+@pytest.mark.usefixtures("native_bf16")
 @pytest.mark.parametrize("make", BOTH)
 def test_distilling_brings_the_emulator_closer_and_leaves_the_rest(make, tmp_path):
     full = deep(make)

@@ -118,6 +118,7 @@ def test_every_registered_pat_crosses_to_the_full_model(make, exports, tmp_path)
     assert {"lora", "adapter", "prefix", "vpt", "layernorm", "bitfit", "mix"} <= set(crossed)
 
 
+@pytest.mark.usefixtures("native_bf16")
 @pytest.mark.parametrize("make", BOTH)
 @pytest.mark.parametrize("pat", [None, "lora", "adapter"])
 def test_an_untrained_adapter_leaves_the_full_model_as_it_was(make, pat, exports, tmp_path):
@@ -133,6 +134,7 @@ def test_an_untrained_adapter_leaves_the_full_model_as_it_was(make, pat, exports
     fresh.detach()
 
 
+@pytest.mark.usefixtures("native_bf16")
 @pytest.mark.parametrize("make", BOTH)
 @pytest.mark.parametrize("pat", [None, "lora"])
 def test_a_mergeable_adapter_becomes_an_ordinary_folder(make, pat, exports, tmp_path):

@@ -15,6 +15,8 @@ from backbones.testing_models import tiny_bert, tiny_vit
 from backbones.training.loop import Recipe
 from backbones.training.tasks import accuracy, finetune, fit_linear, logits_of
 
+pytestmark = pytest.mark.usefixtures("native_bf16")
+
 WORDS = ["a", "the", "dog", "cat", "red", "blue"]
 TEXTS = [
     f"{text} {word} {other}" for word in WORDS for other in WORDS[:2] for text in ("where is my card", "book flight")

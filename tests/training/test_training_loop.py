@@ -17,6 +17,8 @@ from torch import nn
 from backbones.core.errors import FrostlineError
 from backbones.training.loop import Recipe, duration, rows_of, train
 
+pytestmark = pytest.mark.usefixtures("native_bf16")
+
 ROWS = torch.randn(23, 5, generator=torch.Generator().manual_seed(0))
 TARGETS = ROWS @ torch.arange(1.0, 6.0)
 
