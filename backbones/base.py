@@ -15,6 +15,7 @@ from backbones.core.errors import FrostlineError
 
 RULED = "parametrizations."  # where torch keeps tensors that have a rule
 ROLES = ("embed", "block", "attn", "qkv", "proj", "fc1", "fc2", "norm")
+Beside = Callable[[nn.Module, Tensor, tuple[Any, ...]], tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,9 @@ class Backbone:
         read: maps the module and a batch to features, float of shape (batch, width).
         modality: ``"image"`` or ``"text"``.
         notes: what the loader wants the user to know, such as a head that it dropped.
+        beside: what a block returns beside the hidden states, in a tuple: maps the block, the hidden states that enter
+            it and its further positional arguments to that; None: a block returns the hidden states alone.
+        lengthens: whether more tokens may enter a block than the model made: its positions do not count them.
     """
 
     def __init__(
@@ -65,6 +69,8 @@ class Backbone:
         special: Callable[[Tensor], Tensor] | None = None,
         special_tokens: int | None = None,
         notes: tuple[str, ...] = (),
+        beside: Beside | None = None,
+        lengthens: bool = True,
     ) -> None:
         self.name = name
         self.module = module.requires_grad_(False).eval()
@@ -77,6 +83,8 @@ class Backbone:
         self.preprocessing = preprocessing
         self.modality = modality
         self.notes = notes
+        self.beside = beside
+        self.lengthens = lengthens
         self._read = read
         self._special = special
         self._text = repr(module)
@@ -239,6 +247,18 @@ class Backbone:
         """Move the module to ``device`` and return this backbone."""
         self.module.to(device)
         return self
+
+
+def passed(beside: Beside | None, block: nn.Module, tokens: Tensor, args: tuple[Any, ...]) -> Any:
+    """Return what a block would if hidden states went through it unchanged.
+
+    Args:
+        beside: of the backbone.
+        block: of the backbone, or what stands in its place.
+        tokens: hidden states that enter it, shape (batch, tokens, width).
+        args: its further positional arguments.
+    """
+    return tokens if beside is None else (tokens, *beside(block, tokens, args))
 
 
 def _has(module: nn.Module, path: str) -> bool:

@@ -24,7 +24,7 @@ BACKBONES = Registry(
         "minilm-mlm": ("backbones.catalog:text_model", "the encoder of our masked language model on MiniLM"),
         "hf:*": (
             "backbones.catalog:transformers_model",
-            "a text encoder (BERT, RoBERTa, DistilBERT ...) or vision tower (ViT, DINOv2, CLIP) by its hub name",
+            "a text encoder (BERT, DeBERTa, ModernBERT, T5's ...) or vision tower (ViT, DINOv2, CLIP) by its hub name",
         ),
         "DIR": ("backbones.catalog:folder_model", "a folder with config.json and model.safetensors"),
     },
@@ -111,15 +111,21 @@ def transformers_model(name: str, options: LoadOptions) -> Backbone:
     import transformers
 
     from backbones.hub import fetch
-    from backbones.text import LAYOUTS
+    from backbones.lm import auto_of
+    from backbones.text import LAYOUTS, no_layout
     from backbones.weightfiles import check_folder
 
     target = name.removeprefix("hf:")
     if Path(target).is_dir():
         check_folder(Path(target))
     config = fetch(name, lambda: transformers.AutoConfig.from_pretrained(target, trust_remote_code=False), target)
-    kind = getattr(transformers.AutoModel._model_mapping.get(type(config), None), "__name__", "")
-    return text_model(name, options) if kind in LAYOUTS else _vision_model(name, options, config)
+    mapping = auto_of(type(config), "encoder")._model_mapping
+    kind = mapping[type(config)].__name__ if type(config) in mapping else type(config).__name__
+    if kind in LAYOUTS:
+        return text_model(name, options)
+    if hasattr(config, "vocab_size") and not any(hasattr(config, key) for key in ("vision_config", "image_size")):
+        raise no_layout(name, kind)
+    return _vision_model(name, options, config)
 
 
 def text_model(name: str, options: LoadOptions) -> Backbone:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from backbones.base import Backbone
+from backbones.base import Backbone, passed
 from backbones.core.artifacts import digest_json
 from backbones.core.launch import autocast, is_out_of_memory, pick_precision
 from backbones.core.settings import Settings
@@ -224,12 +225,13 @@ def entering(backbone: Backbone, layer: int) -> Iterator[Callable[[Tensor], Tens
     """
     held: list[Tensor] = []
 
-    def skip(call: Callable[..., Any], tokens: Tensor, *args: Any, **named: Any) -> Any:
-        return tokens if held else call(tokens, *args, **named)
+    def skip(block: nn.Module, call: Callable[..., Any], tokens: Tensor, *args: Any, **named: Any) -> Any:
+        return passed(backbone.beside, block, tokens, args) if held else call(tokens, *args, **named)
 
     bypass = Delta(backbone, Resume())
     for below in range(layer):
-        bypass.around(backbone.sites("block", below)[0], skip)
+        site = backbone.sites("block", below)[0]
+        bypass.around(site, partial(skip, backbone.module.get_submodule(site.path)))
     bypass.before(backbone.sites("block", layer)[0], lambda tokens: held[-1] if held else tokens, first=True)
 
     def enter(packed: Tensor) -> Tensor:

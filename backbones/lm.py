@@ -36,6 +36,7 @@ GRAFTS = ("minilm-mlm",)  # what we trained on an installed model, see backbones
 BUNDLED = {"minilm": MINILM, "minilm-mlm": MINILM}  # name: (package, folder, distribution)
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model",
+    "spm.model",
 )  # fmt: skip
 _LIMITED = re.compile(r"(?:window|window_size|chunk_size|local_attention|original_max_position_embeddings)$")
 INSTEAD = (
@@ -221,7 +222,7 @@ def _read(name: str, target: str, kind: Kind) -> tuple[Any, dict[str, Any], Any]
     import transformers
 
     config = transformers.AutoConfig.from_pretrained(target, trust_remote_code=False)
-    auto = getattr(transformers, KINDS[kind][0])
+    auto = auto_of(type(config), kind)
     if type(config) not in auto._model_mapping:
         fits = [other for other in KINDS if type(config) in getattr(transformers, KINDS[other][0])._model_mapping]
         raise FrostlineError(
@@ -238,6 +239,16 @@ def _read(name: str, target: str, kind: Kind) -> tuple[Any, dict[str, Any], Any]
         put_on(shipped_graft(name), name, module)
         info["missing_keys"] = {key for key in info["missing_keys"] if not str(key).startswith("cls.")}
     return module, info, transformers.AutoTokenizer.from_pretrained(target, use_fast=True, trust_remote_code=False)
+
+
+def auto_of(config: type, kind: Kind) -> Any:
+    """Return the class of transformers that makes a model of some kind from a class of configurations."""
+    import transformers
+
+    encoders = transformers.AutoModelForTextEncoding  # of a model with encoder and decoder, such as T5: the encoder
+    return (
+        encoders if kind == "encoder" and config in encoders._model_mapping else getattr(transformers, KINDS[kind][0])
+    )
 
 
 @contextmanager

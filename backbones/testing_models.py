@@ -123,6 +123,51 @@ def tiny_distilbert(*, pooling: str = "mean", seed: int = 0) -> Backbone:
     return _text(DistilBertModel(config), tokenizer, "tiny-distilbert", pooling, seed)
 
 
+_T5 = {"d_model": 24, "d_kv": 12, "d_ff": 48, "num_layers": 3, "num_heads": 2, "relative_attention_num_buckets": 8}
+_DISENTANGLED = {
+    "relative_attention": True, "position_buckets": 8, "norm_rel_ebd": "layer_norm", "share_att_key": True,
+    "pos_att_type": ["p2c", "c2p"], "position_biased_input": False, "type_vocab_size": 0,
+}  # fmt: skip
+ENCODERS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "albert": ("AlbertModel", "AlbertConfig", {**SHAPE, "embedding_size": 16}),
+    "deberta-v2": ("DebertaV2Model", "DebertaV2Config", {**SHAPE, "conv_kernel_size": 3}),
+    "deberta-v3": ("DebertaV2Model", "DebertaV2Config", {**SHAPE, **_DISENTANGLED}),
+    "electra": ("ElectraModel", "ElectraConfig", {**SHAPE, "embedding_size": 16}),
+    "flan-t5": ("T5EncoderModel", "T5Config", {**_T5, "feed_forward_proj": "gated-gelu"}),
+    "modernbert": ("ModernBertModel", "ModernBertConfig", {**SHAPE, "local_attention": 8}),
+    "mpnet": ("MPNetModel", "MPNetConfig", SHAPE),
+    "mt5": ("MT5EncoderModel", "MT5Config", _T5),
+    "t5": ("T5EncoderModel", "T5Config", _T5),
+    "umt5": ("UMT5EncoderModel", "UMT5Config", _T5),
+    "xlm-roberta": ("XLMRobertaModel", "XLMRobertaConfig", SHAPE),
+}  # family: (model, configuration, numbers)
+
+
+def tiny_encoder(family: str, *, pooling: str = "mean", seed: int = 0) -> Backbone:
+    """Return a random text encoder of 3 blocks, 24 wide, of one of the families ``ENCODERS``.
+
+    The encoders of T5's kin open a text with no special token: text </s>.
+    """
+    import transformers
+
+    model, config, numbers = ENCODERS[family]
+    tokenizer = _tokenizer("" if "t5" in family else "[CLS]", "[SEP]", "[PAD]", "[UNK]")
+    pad, positions = tokenizer.pad_token_id, {} if "t5" in family else {"max_position_embeddings": 64}
+    special = {"cls_token_id": 0, "sep_token_id": 2, "bos_token_id": 0, "eos_token_id": 2}
+    made = getattr(transformers, config)(
+        vocab_size=len(tokenizer),
+        pad_token_id=pad,
+        **positions,
+        **numbers,
+        **(special if family == "modernbert" else {}),
+    )
+    with torch.random.fork_rng(devices=[]):
+        module = getattr(transformers, model)(made)
+    if getattr(module, "pooler", None) is not None:
+        module.pooler = None
+    return _text(module, tokenizer, f"tiny-{family}", pooling, seed)
+
+
 def _text(module: Any, tokenizer: Any, name: str, pooling: str, seed: int) -> Backbone:
     _randomise(module, seed)
     return from_encoder(module, name, TextPreprocessing(tokenizer, 40, bucket=4), pooling=pooling)
@@ -135,16 +180,16 @@ def _tokenizer(opening: str, closing: str, pad: str, unknown: str) -> Any:
     from tokenizers.processors import TemplateProcessing
     from transformers import PreTrainedTokenizerFast
 
-    special = list(dict.fromkeys([opening, pad, *closing.split(), unknown]))
+    special = list(dict.fromkeys([*opening.split(), pad, *closing.split(), unknown]))
     vocabulary = {word: number for number, word in enumerate([*special, *WORDS])}
     model = Tokenizer(WordLevel(vocabulary, unk_token=unknown))
     model.pre_tokenizer = Whitespace()
     model.post_processor = TemplateProcessing(
-        single=f"{opening} $A {closing}", special_tokens=[(word, vocabulary[word]) for word in special]
+        single=f"{opening} $A {closing}".strip(), special_tokens=[(word, vocabulary[word]) for word in special]
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=model,
-        cls_token=opening,
+        cls_token=opening or None,
         sep_token=closing.split()[0],
         pad_token=pad,
         unk_token=unknown,

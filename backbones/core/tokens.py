@@ -46,15 +46,33 @@ class TextPreprocessing:
         self.window = window
         self.bucket = bucket
         self.size = window
+        self.spare = 0  # places of padding that every text keeps
         self._known: dict[str, tuple[list[int], list[int]]] = {}
         self._cut: set[str] = set()
         self._unknown = self._read = 0  # tokens that the tokenizer does not know, and all
+
+    def padded(self, positions: int | None) -> TextPreprocessing:
+        """Return the same preprocessing where every text keeps at least one place of padding.
+
+        Args:
+            positions: most tokens and padding that the model takes, None for any number.
+        """
+        window = self.window if positions is None else min(self.window, positions - 1)
+        found = TextPreprocessing(self.tokenizer, window, self.bucket)
+        found.spare = 1
+        return found
+
+    def opening(self) -> int:
+        """Return how many special tokens stand in front of a text."""
+        special = tokenize(self.tokenizer, ["a"], return_special_tokens_mask=True)["special_tokens_mask"][0]
+        return next((number for number, found in enumerate(special) if not found), 0)
 
     def described(self) -> dict[str, Any]:
         """Return all settings, for reports and keys."""
         return {
             "window": self.window,
             "bucket": self.bucket,
+            **({"spare": self.spare} if self.spare else {}),
             "tokenizer": digest_json(
                 [
                     self.tokenizer.backend_tokenizer.to_str(),
@@ -124,7 +142,8 @@ class TextPreprocessing:
         return torch.cat([part, more], dim=1)
 
     def _rounded(self, length: int) -> int:
-        return min(-(-length // self.bucket) * self.bucket, max(self.window, length))
+        length += self.spare
+        return min(-(-length // self.bucket) * self.bucket, max(self.window + self.spare, length))
 
     def _tokens(self, raw: Sequence[str]) -> list[tuple[list[int], list[int]]]:
         fresh = [text for text in dict.fromkeys(raw) if _checked(text) not in self._known]

@@ -135,7 +135,7 @@ class AdapterDelta(Delta):
         return tokens + self._through(slot, tokens)
 
     def _keep(self, call: Callable[..., Any], tokens: Tensor, *args: Any, slot: int, **named: Any) -> Any:
-        self._entered[slot] = tokens
+        self._entered.setdefault(slot, tokens)  # DeBERTa's layer runs again, for positions
         return call(tokens, *args, **named)
 
     def _beside(self, slot: int, tokens: Tensor) -> Tensor:

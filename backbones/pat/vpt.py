@@ -16,6 +16,7 @@ from backbones.core.settings import Settings
 from backbones.delta import Delta
 from backbones.pat.attention import with_longer_masks
 from backbones.pat.layers import pick_layers
+from backbones.pat.sites import UnfitError
 
 
 class Vpt(Settings):
@@ -48,7 +49,17 @@ class Vpt(Settings):
         return VptDelta(self, backbone, seed)
 
     def chosen(self, backbone: Backbone) -> list[int]:
-        """Return the blocks before which prompts are set."""
+        """Return the blocks before which prompts are set.
+
+        Raises:
+            UnfitError: a backbone whose blocks take no further tokens.
+            FrostlineError: layers out of range.
+        """
+        if self.length and not backbone.lengthens:
+            raise UnfitError(
+                f"PAT 'vpt' puts tokens into the sequence, but the positions of backbone {backbone.name!r} are worked "
+                "out token by token for its attentions, which leaves no place for more. Use lora or adapter."
+            )
         layers = pick_layers(self.layers, backbone.depth)
         return layers[:1] if self.depth == "shallow" else layers
 

@@ -173,22 +173,73 @@ def test_a_model_goes_on_and_keeps_its_tasks(text_run, tmp_path):
     assert type(AutoModelForMaskedLM.from_pretrained(other.model)).__name__ == "BertForMaskedLM"
 
 
+SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+MASKED = {
+    "AlbertForMaskedLM": {"embedding_size": 12},
+    "BertForMaskedLM": {},
+    "DebertaV2ForMaskedLM": {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 8},
+    "DistilBertForMaskedLM": {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32},
+    "ElectraForMaskedLM": {"embedding_size": 12},
+    "MPNetForMaskedLM": {"pad_token_id": 0},
+    "ModernBertForMaskedLM": {
+        "pad_token_id": 0,
+        "cls_token_id": 2,
+        "sep_token_id": 3,
+        "bos_token_id": 2,
+        "eos_token_id": 3,
+    },
+    "RobertaForMaskedLM": {},
+}
+
+
+def masked_model(kind, tokens):
+    """A random language model of one layer."""
+    import transformers
+
+    own = {**({} if kind.startswith("Distil") else SMALL), "max_position_embeddings": 42, **MASKED.get(kind, {})}
+    config = getattr(transformers, kind.partition("For")[0] + "Config")(vocab_size=tokens, **own)
+    with torch.random.fork_rng():
+        return getattr(transformers, kind)(config).eval()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in MASKED if kind.startswith(("Albert", "Deberta", "MPNet", "Modern"))])
+def test_models_of_other_families_go_on_and_are_backbones(kind, text_run, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(text_run.found.model)
+    for part in (masked_model(kind, len(tokenizer)), tokenizer):
+        part.save_pretrained(tmp_path / "start")
+    plan, recipe = TEXT.model_copy(update={"next_sentence": None}), RECIPE.model_copy(update={"steps": 2})
+    found = pretrain_text([text_run.file], tmp_path / "more", plan, recipe, start=str(tmp_path / "start"))
+    assert load_backbone(str(found.model)).width == 16
+    assert type(AutoModelForMaskedLM.from_pretrained(found.model)).__name__ == kind
+
+
 @pytest.mark.parametrize(
-    "kind", ["BertForPreTraining", "BertForMaskedLM", "RobertaForMaskedLM", "DistilBertForMaskedLM"]
+    "kind, changes, reason",
+    [
+        ("LongformerForMaskedLM", {**SMALL, "attention_window": 4}, "LongformerModel, whose sites .* Text encoders"),
+        ("T5EncoderModel", {"d_model": 16, "d_kv": 8, "d_ff": 8, "num_layers": 1}, "not a masked language model"),
+        ("DebertaV2Model", SMALL, "lack the masked"),
+    ],
 )
-def test_the_loss_at_hidden_tokens_alone_is_that_of_the_whole_model(kind, text_run):
+def test_a_model_that_cannot_go_on_is_refused_before_the_first_step(kind, changes, reason, text_run, tmp_path):
     import transformers
 
     tokenizer = AutoTokenizer.from_pretrained(text_run.found.model)
-    common = {"vocab_size": len(tokenizer), "max_position_embeddings": 40}
-    if kind.startswith("Distil"):
-        config = transformers.DistilBertConfig(dim=16, n_layers=1, n_heads=2, hidden_dim=32, **common)
-    else:
-        config_class = transformers.RobertaConfig if kind.startswith("Roberta") else transformers.BertConfig
-        numbers = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-        config = config_class(**numbers, **common)
+    config = getattr(transformers, kind.partition("For")[0].partition("Encoder")[0].removesuffix("Model") + "Config")
     with torch.random.fork_rng():
-        module = getattr(transformers, kind)(config).eval()
+        module = getattr(transformers, kind)(config(vocab_size=len(tokenizer), **changes))
+    for part in (module, tokenizer):
+        part.save_pretrained(tmp_path / "start")
+    said = []
+    with pytest.raises(FrostlineError, match=reason):
+        pretrain_text([text_run.file], tmp_path / "more", TEXT, RECIPE, start=str(tmp_path / "start"), say=said.append)
+    assert not any("steps" in line for line in said) and not (tmp_path / "more" / "model").exists()
+
+
+@pytest.mark.parametrize("kind", ["BertForPreTraining", *MASKED])
+def test_the_loss_at_hidden_tokens_alone_is_that_of_the_whole_model(kind, text_run):
+    tokenizer = AutoTokenizer.from_pretrained(text_run.found.model)
+    module = masked_model(kind, len(tokenizer))
     ids = torch.randint(5, len(tokenizer), (3, 16), generator=torch_generator(0))
     word = torch.arange(16).expand(3, -1).clone()
     strange = torch.tensor([0, 1, 0]) if kind == "BertForPreTraining" else None

@@ -8,15 +8,25 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from backbones.base import Backbone, Site
+from backbones.base import Backbone, Beside, Site, passed
 
 
 class Shell(nn.Module):
-    """Stands where a block is absent: hidden states pass through."""
+    """Stands where a block is absent: hidden states pass through.
 
-    def forward(self, tokens: Tensor, *_args: Any, **_named: Any) -> Tensor:
-        """Return what enters."""
-        return tokens
+    Args:
+        beside: of the backbone, see there.
+        like: a block of it, whose kind of attention the model may ask for.
+    """
+
+    def __init__(self, beside: Beside | None, like: nn.Module) -> None:
+        super().__init__()
+        self._beside = beside
+        self.__dict__.update({name: value for name, value in vars(like).items() if isinstance(value, str)})
+
+    def forward(self, tokens: Tensor, *args: Any, **_named: Any) -> Any:
+        """Return what enters, as a block returns it."""
+        return passed(self._beside, self, tokens, args)
 
 
 def restack(backbone: Backbone, blocks: Sequence[int | None]) -> Backbone:
@@ -31,7 +41,7 @@ def restack(backbone: Backbone, blocks: Sequence[int | None]) -> Backbone:
     parent_path, _, leaf = root.rpartition(".")
     parent, held = backbone.module.get_submodule(parent_path), backbone.module.get_submodule(root)
     old: list[nn.Module] = list(held)  # type: ignore[call-overload]
-    new = [_block(old, blocks, place) for place in range(len(blocks))]
+    new = [_block(old, blocks, place, backbone.beside) for place in range(len(blocks))]
     container: Any = nn.Sequential(*new) if isinstance(held, nn.Sequential) else nn.ModuleList(new)
     setattr(parent, leaf, container)  # for the copy alone: what is left out is never copied
     try:
@@ -53,13 +63,15 @@ def restack(backbone: Backbone, blocks: Sequence[int | None]) -> Backbone:
         special=backbone._special,
         special_tokens=backbone.special_tokens,
         notes=backbone.notes,
+        beside=backbone.beside,
+        lengthens=backbone.lengthens,
     )
 
 
-def _block(old: Sequence[nn.Module], blocks: Sequence[int | None], place: int) -> nn.Module:
+def _block(old: Sequence[nn.Module], blocks: Sequence[int | None], place: int, beside: Beside | None) -> nn.Module:
     number = blocks[place]
     if number is None:
-        return Shell()
+        return Shell(beside, old[0])
     # a block that comes twice is copied by itself: within one copying, one object would stay one
     return copy.deepcopy(old[number]) if number in blocks[:place] else old[number]
 
@@ -68,6 +80,8 @@ def _tell_depth(module: Any, depth: int) -> None:
     config = getattr(module, "config", None)
     if config is not None:  # of transformers; families that call it otherwise map this name
         config.num_hidden_layers = depth
+        if hasattr(config, "num_hidden_groups"):  # ALBERT's layers, each with a block of its own
+            config.num_hidden_groups = depth
     if isinstance(getattr(module, "feature_info", None), list):  # of timm: one entry for each block
         module.feature_info = module.feature_info[:depth]
 

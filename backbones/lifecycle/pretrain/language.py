@@ -68,14 +68,18 @@ def open_language(name: str, *, next_sentence: bool | None, seed: int = 0) -> tu
         seed: of a next-sentence head that the model lacks.
 
     Raises:
-        FrostlineError: no masked language model, or pairs for a model that is no BERT.
+        FrostlineError: no masked language model, an encoder that is no backbone, or pairs for a model that is no BERT.
     """
     import transformers
 
     from backbones.lm import folder_of, isolated, load_language_model
+    from backbones.text import LAYOUTS, no_layout
 
     loaded = load_language_model(name, "masked", device="cpu", instead="Pass --from a folder of a masked model")
     module = loaded.module
+    encoder = type(module.base_model).__name__
+    if encoder not in LAYOUTS:  # what comes out is to be a backbone
+        raise no_layout(name, encoder)
     with_pairs = "BertForPreTraining" in (module.config.architectures or ())
     if next_sentence and module.config.model_type != "bert":
         raise FrostlineError(

@@ -1,0 +1,153 @@
+"""Families of text encoders: sites, the model's own features, PATs, folders, and what is said where there are none."""
+
+import pytest
+import torch
+import transformers
+
+from backbones import load_backbone
+from backbones.core.errors import FrostlineError
+from backbones.encoder import Encoder
+from backbones.lifecycle.offsite.restack import restack
+from backbones.lm import load_language_model
+from backbones.pat import PATS
+from backbones.pat.sites import UnfitError
+from backbones.testing import check_backbone, check_pat, text_batch, tiny_bert, tiny_encoder
+from backbones.testing_models import ENCODERS
+from backbones.training.saving import save_backbone
+from zeroshot.scorers.vectors import Vectors
+
+TEXTS = text_batch(tiny_bert(), 6)
+ROLES = ["attn", "block", "embed", "fc1", "fc2", "norm", "proj", "qkv"]
+
+
+@pytest.fixture(scope="module", params=ENCODERS)
+def backbone(request):
+    return tiny_encoder(request.param)
+
+
+def own_means(backbone, texts):
+    """What the model itself says, on a batch with ordinary padding, averaged over tokens."""
+    batch = backbone.preprocessing.tokenizer(texts, padding=True, return_tensors="pt")
+    mask = batch["attention_mask"]
+    with torch.no_grad():
+        states = backbone.module(input_ids=batch["input_ids"], attention_mask=mask).last_hidden_state
+    return (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+
+
+def test_a_family_meets_the_contract_and_has_every_role(backbone):
+    check_backbone(backbone, TEXTS)
+    assert backbone.roles() == ROLES and (backbone.depth, backbone.width) == (3, 24)
+
+
+def test_features_are_the_means_of_the_models_own_states(backbone):
+    wanted = own_means(backbone, TEXTS)
+    assert torch.allclose(Encoder(backbone, precision="fp32").features(TEXTS), wanted, atol=1e-6)
+    assert torch.allclose(backbone.features(backbone.preprocessing(TEXTS[:1])), wanted[:1], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name, settings",
+    [
+        ("lora", {"roles": "qkv,proj,fc1,fc2"}),
+        ("adapter", {"kind": "parallel", "where": "proj,fc2"}),
+        ("ssf", {}),
+        ("prefix", {"length": 3}),
+        ("vpt", {"length": 2}),
+        ("bitfit", {}),
+    ],
+)
+def test_a_pat_works_or_says_before_anything_what_the_family_lacks(backbone, name, settings):
+    pat = PATS.load(name).parse(settings, f"PAT {name!r}")
+    try:
+        pat.parameter_count(backbone)
+    except UnfitError as refused:
+        assert name in ("prefix", "vpt", "bitfit") and backbone.name in str(refused)
+    else:
+        check_pat(pat, backbone, TEXTS[:4])
+
+
+def test_blocks_that_are_left_out_hand_on_what_others_need(backbone):
+    whole = restack(backbone, [0, 1, 2])
+    batch = backbone.preprocessing(TEXTS)
+    assert torch.equal(whole.features(batch), backbone.features(batch))
+    shelled = restack(backbone, [0, None, 2])
+    with torch.no_grad():
+        assert torch.allclose(shelled.features(batch), restack(backbone, [0, 2]).features(batch), atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ENCODERS)
+def test_a_folder_is_a_backbone_an_embedder_and_can_be_saved_again(tmp_path, family):
+    backbone = tiny_encoder(family)
+    for part in (backbone.module, backbone.preprocessing.tokenizer):
+        part.save_pretrained(tmp_path / "one")
+    loaded = load_backbone(str(tmp_path / "one"))
+    features = Encoder(loaded, precision="fp32").features(TEXTS)
+    assert torch.allclose(features, own_means(backbone, TEXTS), atol=1e-6)
+    saved = save_backbone(loaded, tmp_path / "two", {})
+    assert saved.difference == 0.0 and type(load_backbone(str(saved.folder)).module) is type(loaded.module)
+    vectors = Vectors(load_language_model(str(tmp_path / "one"), "encoder", device="cpu")).of(
+        [(t, None) for t in TEXTS]
+    )
+    assert torch.allclose(torch.from_numpy(vectors), torch.nn.functional.normalize(features, dim=1), atol=1e-5)
+
+
+def test_a_text_as_long_as_the_positions_is_cut_where_one_place_stays_free():
+    backbone = tiny_encoder("deberta-v2")
+    longest = 64 - 1  # of the table of positions
+    assert backbone.preprocessing.padded(64).padded(12).window == 11
+    prepare = type(backbone.preprocessing)(backbone.preprocessing.tokenizer, 64).padded(64)
+    assert prepare(["cat " * 100]).shape == (1, 3, 64) and int(prepare(["cat " * 100])[0, 1].sum()) == longest
+    assert torch.isfinite(backbone.features(prepare(["cat " * 100]))).all()
+
+
+def test_layers_that_share_a_block_get_their_own_and_it_is_said(tmp_path):
+    import copy
+
+    config = transformers.AlbertConfig(vocab_size=30, hidden_size=24, num_hidden_layers=4, num_attention_heads=2,
+                                       intermediate_size=48, num_hidden_groups=2, embedding_size=16)  # fmt: skip
+    with torch.random.fork_rng():
+        shared = transformers.AlbertModel(config, add_pooling_layer=False).eval()
+    tokenizer = tiny_bert().preprocessing.tokenizer
+    shared.save_pretrained(tmp_path), tokenizer.save_pretrained(tmp_path)
+    backbone = load_backbone(str(tmp_path))
+    assert "its 4 layers share 2 blocks; each got a copy of its own" in backbone.notes and backbone.depth == 4
+    batch = backbone.preprocessing(TEXTS)
+    ids, mask = batch[:, 0], batch[:, 1]
+    with torch.no_grad():
+        states = copy.deepcopy(shared)(input_ids=ids, attention_mask=mask).last_hidden_state
+        assert torch.allclose(
+            (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True), backbone.features(batch), atol=1e-6
+        )
+
+
+def test_the_encoder_of_a_whole_t5_is_taken(tmp_path):
+    backbone = tiny_encoder("t5")
+    with torch.random.fork_rng():
+        whole = transformers.T5ForConditionalGeneration(backbone.module.config)
+    whole.save_pretrained(tmp_path), backbone.preprocessing.tokenizer.save_pretrained(tmp_path)
+    assert type(load_backbone(str(tmp_path)).module).__name__ == "T5EncoderModel"
+
+
+OTHERS = {
+    "GPT2Model": {"n_embd": 24, "n_layer": 1, "n_head": 2},
+    "BartModel": {
+        "d_model": 24,
+        "encoder_layers": 1,
+        "decoder_layers": 1,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+    },
+    "LongformerModel": {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "attention_window": 4},
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_for_a_text_model_without_sites_text_encoders_are_named(tmp_path, kind):
+    config = getattr(transformers, kind.replace("Model", "Config"))(vocab_size=30, **OTHERS[kind])
+    with torch.random.fork_rng():
+        getattr(transformers, kind)(config).save_pretrained(tmp_path)
+    tiny_bert().preprocessing.tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(
+        FrostlineError, match=rf"is a {kind}, whose sites are not known\. Text encoders that are: Albert"
+    ):
+        load_backbone(str(tmp_path))
