@@ -9,7 +9,7 @@ import torch
 
 from backbones.base import Backbone
 from backbones.core.preprocess import Preprocessing
-from backbones.core.seed import numpy_generator, torch_generator
+from backbones.core.seed import lent_generator, numpy_generator, torch_generator
 from backbones.core.tokens import TextPreprocessing
 from backbones.text import from_encoder
 from backbones.vit import from_timm, from_transformers
@@ -161,7 +161,7 @@ def tiny_encoder(family: str, *, pooling: str = "mean", seed: int = 0) -> Backbo
         **numbers,
         **(special if family == "modernbert" else {}),
     )
-    with torch.random.fork_rng(devices=[]):
+    with lent_generator(seed):  # overwritten below
         module = getattr(transformers, model)(made)
     if getattr(module, "pooler", None) is not None:
         module.pooler = None

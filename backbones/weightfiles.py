@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
@@ -15,12 +14,14 @@ from torch import Tensor, nn
 from backbones.core.artifacts import load_tensors
 from backbones.core.errors import FrostlineError
 from backbones.core.inert import load_torch, named_tensors
+from backbones.core.reading import read_json
 
 CLASSIFIERS = ("head", "head_dist", "heads", "fc", "classifier")
 AVERAGED = ("ema", "teacher")  # of copies that fit equally well, the one that training codes evaluate
 WRAPPER = re.compile(r"\b_\w*mod(?:ule)?\.")  # what torch.compile, FSDP and checkpointing put between names
 HEAD = 512  # bytes by which a file is recognised
 NAMES = ("model.safetensors", "pytorch_model.bin")  # of the weights in a folder, the preferred one first
+BESIDE = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "spiece.model")
 IMPOSTORS = (
     (b"version https://git-lfs", "is a pointer of Git LFS, not the file itself; run: git lfs pull"),
     (b"<!doctype", "is a web page; the download was answered by a page (a login or an error): fetch the file itself"),
@@ -99,18 +100,21 @@ def check_folder(folder: Path) -> None:
     Raises:
         FrostlineError: names the file, and what it is or lacks.
     """
+    kind = ".safetensors" if any(folder.glob("model*.safetensors*")) else ".bin"  # what will be read
     for path in sorted(folder.iterdir()):
-        if path.suffix in (".json", ".txt", ".safetensors", ".bin", ".model") and not path.is_dir():
-            wrong = impostor(path)
-            if wrong and not path.name.startswith("."):
-                raise FrostlineError(f"the model in {folder} is not whole: {path.name} {wrong}.")
-    for index in sorted(folder.glob("*.index.json")):
+        weights = path.suffix == kind and path.stem.startswith(("model", "pytorch_model"))
+        wrong = impostor(path) if weights or path.name in BESIDE else ""
+        if wrong:
+            raise FrostlineError(f"the model in {folder} is not whole: {path.name} {wrong}.")
+    whole = next(folder / name for name in NAMES if name.endswith(kind))
+    index = whole.with_name(f"{whole.name}.index.json")
+    if index.exists() and not whole.exists():
         try:
-            named = set(map(str, json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+            named = set(map(str, read_json(index)["weight_map"].values()))
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise FrostlineError(f"{index} cannot be read as an index of shards ({error}); copy it again.") from error
         missing = sorted(name for name in named if not (folder / name).is_file())
-        if missing and not any((folder / name).is_file() for name in NAMES):
+        if missing:
             raise FrostlineError(
                 f"the model in {folder} is not whole: {len(missing)} of {len(named)} shards that {index.name} names "
                 f"{'is' if len(missing) == 1 else 'are'} missing ({_few(missing)}); copy or download them too."

@@ -193,7 +193,15 @@ def test_a_missing_shard_is_named(tmp_path):
     (tmp_path / shards[0]).write_bytes(b"x")
     with pytest.raises(FrostlineError, match=rf"2 of 3 shards .* are missing \({shards[1]}, {shards[2]}\)"):
         check_folder(tmp_path)
-    (tmp_path / "model.safetensors.index.json").write_text("{")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"version https://git-lfs.github.com/spec/v1")  # is not read
+    with pytest.raises(FrostlineError, match="shards"):
+        check_folder(tmp_path)
+    for shard in shards:
+        (tmp_path / shard).write_bytes(b"x")
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": {"a": "lost.bin"}}))
+    (tmp_path / "notes.txt").write_text("")
+    check_folder(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text("[]")
     with pytest.raises(FrostlineError, match="cannot be read as an index of shards"):
         check_folder(tmp_path)
 
