@@ -7,14 +7,16 @@ from os import PathLike, fspath
 from pathlib import Path
 
 from backbones.core.errors import FrostlineError, nearest
+from backbones.core.images import Pictures, find_images
+from backbones.core.reading import passed_over
 from backbones.core.samples import Progress, silent
 from benchmarks.images import FolderImages
 from benchmarks.types import Dataset
 
-__all__ = ["LAYOUT", "SUFFIXES", "existing_folder", "list_classes", "read_folders"]
+__all__ = ["LAYOUT", "existing_folder", "list_classes", "read_folders"]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
 LAYOUT = "DIR/train/<class>/*.png and DIR/test/<class>/*.png (test may be called val; also .jpg, .webp and others)"
+_NO_IMAGE = "are no images by their names"
 _TEST_NAMES = ("test", "val")
 
 
@@ -22,8 +24,10 @@ def read_folders(root: str | PathLike[str], name: str = "folder", progress: Prog
     """List an image set that is kept in one folder per class; no image is opened.
 
     Classes come in the alphabetical order of their folder names (that of torchvision's ImageFolder, on which the class
-    orders of peers rest, so ``10`` comes before ``2``), images in that of their file names. Files without an image
-    suffix, loose files and hidden folders are passed over. Where both ``test`` and ``val`` exist, ``test`` is taken.
+    orders of peers rest, so ``10`` comes before ``2``), images in that of their file names, those in folders below a
+    class folder after its own. What Pillow decodes is an image, by its suffix in any case. Other files and loose ones
+    are passed over, which ``Dataset.notes`` says; hidden folders and files unsaid. Where both ``test`` and ``val``
+    exist, ``test`` is taken.
 
     Args:
         root: folder with ``train`` and ``test`` or ``val``.
@@ -37,13 +41,14 @@ def read_folders(root: str | PathLike[str], name: str = "folder", progress: Prog
     train_folder, test_folder = _splits(base)
     train, test = _classes(train_folder), _classes(test_folder)
     _same_classes(train, test, train_folder, test_folder)
-    total = len(train) + len(test)
-    listed = [
-        _images(path, f"list {name}", done, total, progress)
-        for done, path in enumerate([*train.values(), *test.values()], start=1)
-    ]
-    half = len(train)
-    return Dataset(name, tuple(train), _collect(listed[:half]), _collect(listed[half:]))
+    found, others = _listed({"train": train, "test": test}, f"list {name}", progress)
+    said = passed_over(others, _NO_IMAGE) + _loose(train_folder, test_folder)
+    if test_folder.name == "test" and (base / "val").is_dir():
+        said = (*said, f"{base / 'val'} is not used, as there is {test_folder}")
+    pictures = Pictures([path for paths, _ in found.values() for path in paths])
+    return Dataset(
+        name, tuple(train), *(FolderImages(paths, labels, pictures, said) for paths, labels in found.values())
+    )
 
 
 def list_classes(
@@ -59,10 +64,10 @@ def list_classes(
     Raises:
         FrostlineError: no class folder, or one without images.
     """
-    found = _classes(folder)
-    paths = enumerate(found.values(), start=1)
-    listed = [_images(path, f"list {name}", done, len(found), progress) for done, path in paths]
-    return tuple(found), _collect(listed)
+    classes = _classes(folder)
+    found, others = _listed({"": classes}, f"list {name}", progress)
+    said = passed_over(others, _NO_IMAGE) + _loose(folder)
+    return tuple(classes), FolderImages(*found[""], said=said)
 
 
 def existing_folder(root: str | PathLike[str]) -> Path:
@@ -122,31 +127,34 @@ def _same_classes(train: dict[str, Path], test: dict[str, Path], train_folder: P
             )
 
 
-def _images(folder: Path, phase: str, done: int, total: int, progress: Progress) -> list[str]:
-    try:
-        with os.scandir(folder) as entries:
-            found = [entry.path for entry in entries if _is_image(entry)]
-    except OSError as error:
-        raise FrostlineError(f"cannot list {folder}: {error.strerror or error}. Make it readable.") from error
-    if not found:
-        inner = _subfolders(folder)
-        where = f" It has the folder {inner[0]!r}: move its images up." if inner else ""
-        raise FrostlineError(
-            f"the class folder {folder} has no images ({', '.join(SUFFIXES)}).{where} Add some or remove the class "
-            "from train and test."
-        )
-    progress(phase, done, total)
-    return sorted(found)
+def _listed(
+    splits: dict[str, dict[str, Path]], phase: str, progress: Progress
+) -> tuple[dict[str, tuple[list[str], list[int]]], list[str]]:
+    """Return the images of each split with their classes, and all files that are none."""
+    found: dict[str, tuple[list[str], list[int]]] = {split: ([], []) for split in splits}
+    passed: list[str] = []
+    done, total = 0, sum(map(len, splits.values()))
+    for split, classes in splits.items():
+        for label, folder in enumerate(classes.values()):
+            images, others = find_images(folder)
+            if not images:
+                held = "; ".join(passed_over(others, _NO_IMAGE)) or "it is empty"
+                raise FrostlineError(
+                    f"the class folder {folder} has no images (.png, .jpg and others that Pillow reads): {held}. "
+                    "Add some or remove the class from train and test."
+                )
+            found[split][0].extend(images)
+            found[split][1].extend([label] * len(images))
+            passed += others
+            done += 1
+            progress(phase, done, total)
+    return found, passed
 
 
-def _is_image(entry: os.DirEntry[str]) -> bool:
-    # Names like ._0001.jpg are what some systems leave beside the real file.
-    return not entry.name.startswith(".") and entry.name.lower().endswith(SUFFIXES) and not entry.is_dir()
-
-
-def _collect(groups: list[list[str]]) -> FolderImages:
-    paths = [path for group in groups for path in group]
-    return FolderImages(paths, [label for label, group in enumerate(groups) for _ in group])
+def _loose(*splits: Path) -> tuple[str, ...]:
+    """Say which files lie beside the class folders."""
+    with_files = [entry for split in splits for entry in split.iterdir() if not entry.name.startswith(".")]
+    return passed_over(sorted(str(entry) for entry in with_files if not entry.is_dir()), "lie in no class folder")
 
 
 def _subfolders(folder: Path) -> list[str]:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import struct
 from collections.abc import Sequence
 from hashlib import blake2b
 from os import PathLike, fspath
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from backbones.core.errors import FrostlineError
-from backbones.core.reading import beyond, limits, open_regular
+from backbones.core.images import DIGEST_BYTES, Pictures, decode_image
 
 __all__ = ["DIGEST_BYTES", "ArrayImages", "FolderImages", "decode_image"]
-
-DIGEST_BYTES = 16
-_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
 
 class ArrayImages:
@@ -74,6 +68,8 @@ class FolderImages:
     Args:
         paths: n image files.
         labels: integers, shape (n,), indices into the class names.
+        pictures: what has been found out of the files of the whole data set; None: these files are all.
+        said: remarks on how the files were found.
 
     Raises:
         FrostlineError: another number of labels; on indexing, an image that cannot be read, by name.
@@ -81,25 +77,37 @@ class FolderImages:
 
     modality = "image"
 
-    def __init__(self, paths: Sequence[str | PathLike[str]], labels: NDArray[np.int64] | Sequence[int]) -> None:
+    def __init__(
+        self,
+        paths: Sequence[str | PathLike[str]],
+        labels: NDArray[np.int64] | Sequence[int],
+        pictures: Pictures | None = None,
+        said: tuple[str, ...] = (),
+    ) -> None:
         self.paths = tuple(fspath(path) for path in paths)
+        self.pictures = pictures or Pictures(self.paths)
         self._labels = _labels(labels, len(self.paths))
-        self._known: dict[int, tuple[int, int, bytes]] = {}
+        self._said = said
 
     @property
     def labels(self) -> NDArray[np.int64]:
         """Classes: int64, shape (n,)."""
         return self._labels
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user must know: files that are not used, values that were scaled (of files looked into so far)."""
+        return (*self._said, *self.pictures.notes())
+
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
         """Image ``index``: uint8, shape (height, width, 3); sizes may differ from image to image."""
-        return decode_image(self.paths[index])
+        return self.pictures.decode(self.paths[index])
 
     def digests(self) -> NDArray[np.uint8]:
-        """BLAKE2b of each file's bytes: uint8, shape (n, 16).
+        """BLAKE2b of each file's bytes (of deep values also of how they are scaled): uint8, shape (n, 16).
 
         A file is read again only if its time of change or its size did change, so a second call costs one ``stat``
         per file and a changed file never keeps its old digest.
@@ -108,70 +116,7 @@ class FolderImages:
 
     def digests_of(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Digests of some rows: uint8, shape (len(rows), 16)."""
-        return _table([self._digest(int(row)) for row in rows])
-
-    def _digest(self, row: int) -> bytes:
-        path = self.paths[row]
-        try:
-            status = os.stat(path)  # noqa: PTH116 (see below)
-            held = self._known.get(row)
-            if held is not None and held[:2] == (status.st_mtime_ns, status.st_size):
-                return held[2]
-            with open_regular(path) as stream:
-                digest = _blake(stream.read())
-        except OSError as error:
-            raise _unreadable(path, error) from error
-        self._known[row] = (status.st_mtime_ns, status.st_size, digest)
-        return digest
-
-
-def decode_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
-    """Read an image file as RGB.
-
-    Grey, palette, one-bit and CMYK images are converted; 16-bit grey is scaled to 8 bits; transparent pixels show
-    white; an EXIF orientation is applied, so the array is upright; of an animation the first frame is taken.
-
-    Returns:
-        uint8, shape (height, width, 3).
-
-    Raises:
-        FrostlineError: the file is missing, truncated, no image, or holds pixels without a fixed range; by name.
-    """
-    try:
-        with open_regular(path) as stream, Image.open(stream) as image:
-            if image.width * image.height > limits().pixels:
-                raise beyond(f"the image {fspath(path)} is {image.width} x {image.height} pixels large", "pixels")
-            return np.array(_rgb(ImageOps.exif_transpose(image)))
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        raise _unreadable(fspath(path), error) from error
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I"):
-        return _from_sixteen_bits(image).convert("RGB")
-    if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers without a range")
-    if image.mode in _ALPHA or "transparency" in image.info:
-        upper = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", upper.size, "white"), upper).convert("RGB")
-    return image.convert("RGB")
-
-
-def _from_sixteen_bits(image: Image.Image) -> Image.Image:
-    """Scale 0..65535 to 0..255; Pillow's own conversion would clip everything above 255 to white."""
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 0xFFFF:
-        raise ValueError("its grey values do not fit into 16 bits")
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
-
-
-def _unreadable(path: str, error: Exception) -> FrostlineError:
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-    return FrostlineError(
-        f"cannot read the image {path}: {reason}. Copy it again, save it as an 8-bit PNG or JPEG, or remove it."
-    )
+        return _table(self.pictures.digests([self.paths[int(row)] for row in rows]))
 
 
 def _labels(labels: NDArray[np.int64] | Sequence[int], count: int) -> NDArray[np.int64]:

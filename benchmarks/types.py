@@ -65,6 +65,11 @@ class Dataset:
     train: LabelledSamples
     test: LabelledSamples
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user must know of the data: what samples that have ``notes`` say, each thing once."""
+        return tuple(dict.fromkeys(note for part in (self.train, self.test) for note in getattr(part, "notes", ())))
+
 
 @dataclass(frozen=True)
 class Experience:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,12 +37,14 @@ def write_artefact(folder: Path, plan: Plan, stream: Stream, engine: Engine) -> 
     """
     save_delta(engine.delta, folder / DELTA, plan.settings.backbone, derive(engine.seed, "pat"))
     save_tensors(folder / HEAD, engine.head.state())
+    pictures = getattr(plan.dataset.train, "pictures", None)
     facts: dict[str, Any] = {
         "schema": SCHEMA,
         "settings": plan.settings.model_dump(mode="json"),
         "seed": engine.seed,
         "class_names": list(stream.class_names),
         "backbone_fingerprint": plan.backbone.fingerprint(),
+        "ceilings": pictures.ceilings() if pictures is not None else {},
     }
     facts["files"] = {name: digest for name, digest in digest_files(folder).items() if name != FACTS}
     write_json(folder / FACTS, {**facts, "digest": digest_json(facts)})
@@ -55,12 +57,14 @@ class Classifier:
     Attributes:
         class_names: names that predictions index.
         notes: what a user must know of how it was read.
+        ceilings: greatest values of deep images in the data of the run, by which others are scaled too.
     """
 
     encoder: Encoder
     head: Any
     class_names: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    ceilings: dict[str, float] = field(default_factory=dict)
 
     def predict(self, raw: Sequence[Any], top: int = 1) -> list[list[tuple[str, float]]]:
         """Return for each raw input the ``top`` classes with their scores, best first.
@@ -118,7 +122,7 @@ def read_artefact(run: Path, seed: int | None = None, device: str | None = None)
     head.load_state(load_tensors(folder / HEAD)[0])
     with torch.no_grad():
         encoder = Encoder(backbone, delta, settings.precision, settings.chunk)
-    return Classifier(encoder, head, tuple(facts["class_names"]), notes)
+    return Classifier(encoder, head, tuple(facts["class_names"]), notes, dict(facts.get("ceilings", {})))
 
 
 def _check(folder: Path, facts: Any) -> tuple[str, ...]:

@@ -140,7 +140,7 @@ def _execute(
     begun: list[Path] = []
     with _stoppable(begun), view.Screen() as screen:
         plan = prepare(settings, screen.progress)
-        for note in plan.backbone.notes:
+        for note in (*plan.backbone.notes, *plan.dataset.notes):
             screen.say(f"note: {note}")
         if dry_run:
             screen.show(view.plan_table(plan, estimate(plan)))
@@ -252,7 +252,7 @@ def predict(
     classifier = read_artefact(folder, seed, device)
     for note in classifier.notes:
         typer.echo(f"note: {note}", err=True)
-    names, raw = read_inputs(inputs, classifier.encoder.backbone.modality)
+    names, raw = read_inputs(inputs, classifier.encoder.backbone.modality, classifier.ceilings)
     view.show_predictions(names, classifier.predict(raw, top), classifier.encoder.backbone.modality, as_json=json_)
 
 

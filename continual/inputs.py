@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,16 @@ from backbones.core.errors import FrostlineError
 from backbones.core.reading import check_text, read_text
 
 
-def read_inputs(words: Sequence[str], modality: str) -> tuple[list[str], list[Any]]:
+def read_inputs(
+    words: Sequence[str], modality: str, ceilings: Mapping[str, float] | None = None
+) -> tuple[list[str], list[Any]]:
     """Return what to call each input, and the raw inputs.
 
     Args:
         words: image files; of modality ``"text"``: a file stands for its lines that are not blank, anything else for
             itself.
         modality: ``"image"`` or ``"text"``.
+        ceilings: see ``decode_image``.
 
     Raises:
         FrostlineError: a file that cannot be read, or no input at all.
@@ -24,7 +27,7 @@ def read_inputs(words: Sequence[str], modality: str) -> tuple[list[str], list[An
     if modality == "image":
         from benchmarks.images import decode_image
 
-        return list(words), [decode_image(word) for word in words]
+        return list(words), [decode_image(word, ceilings) for word in words]
     texts = [check_text(text, f"input {text[:40]!r}...") for word in words for text in _texts(word)]
     if not texts:
         raise FrostlineError(f"{', '.join(map(repr, words))}: no text to classify; pass a text, or a file of texts.")

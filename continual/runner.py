@@ -179,7 +179,7 @@ class Run:
                 "seconds_by_phase": _sum([step.seconds for step in steps]),
                 "peak_memory_bytes": peak_memory(),
                 "ledger": ledger(engine.delta),
-                "notes": (*self.plan.backbone.notes, *notes_of(engine.delta)),
+                "notes": (*self.plan.backbone.notes, *self.plan.dataset.notes, *notes_of(engine.delta)),
             }
         )
 

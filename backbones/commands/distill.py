@@ -166,7 +166,10 @@ def _corpus(paths: Sequence[Path], teacher: Backbone, shown: Screen) -> Sequence
     from backbones.training.unlabelled import read_images
 
     if teacher.modality == "image":
-        return read_images(paths)
+        images = read_images(paths)
+        for note in images.notes:
+            shown.say(f"note: {note}")
+        return images
     return [sentence for document in read_documents(paths, progress=shown.progress) for sentence in document]
 
 

@@ -186,6 +186,8 @@ def read_images(data: str, held: float, seed: int, progress: Any) -> Any:
     if any((root / name).is_dir() for name in ("train", "test", "val")):
         return read_task("folder", data, progress=progress)
     names, listed = list_classes(root, root.name, progress)
+    for note in listed.notes:
+        typer.echo(f"note: {note}", err=True)
     pictures: Any = listed  # read one by one when asked for, as a sequence is
     whole = Labelled(pictures, listed.labels, names, "image")
     check_task(Task(root.name, whole, whole))

@@ -60,6 +60,8 @@ def read_task(
         )
     name = benchmark or _kind(str(data_root))
     data = BENCHMARKS.load(name).load(data_root=data_root, progress=progress or silent)
+    for note in data.notes:
+        typer.echo(f"note: {note}", err=True)
     parts = [
         Labelled(part, part.labels, data.class_names, part.modality).few(count, seed)
         for part, count in ((data.train, train), (data.test, test))
@@ -98,9 +100,8 @@ def task_for(
 
 def _kind(root: str) -> str:
     """Return ``"folder"`` for a folder of images, else ``"text"``; raise FrostlineError where nothing is."""
-    from timm.data.readers.img_extensions import get_img_extensions
-
     from backbones.core.errors import FrostlineError
+    from backbones.core.images import image_suffixes
 
     path = Path(root.partition("::")[0])
     if not path.exists():
@@ -108,9 +109,8 @@ def _kind(root: str) -> str:
             f"the data root {path} does not exist; pass a folder with train/<class>/* and test/<class>/* (images or "
             "texts), or a file of texts (.csv, .tsv, .jsonl, .json)."
         )
-    images = set(get_img_extensions())
     for number, file in enumerate(path.rglob("*") if path.is_dir() else ()):
-        if file.suffix.lower() in images:
+        if file.suffix.lower() in image_suffixes():
             return "folder"
         if number > 1000:
             break

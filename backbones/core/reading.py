@@ -10,7 +10,7 @@ import lzma
 import os
 import stat
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -102,7 +102,7 @@ def check_regular(path: str | os.PathLike[str]) -> None:
     )
 
 
-def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
     """Open a regular file for reading bytes.
 
     Raises:
@@ -110,7 +110,7 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     """
     check_regular(path)
     # Without blocking: what turns into a pipe in between reads as empty.
-    return cast(BinaryIO, open(path, "rb", opener=lambda name, flags: os.open(name, flags | _NONBLOCK)))
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | _NONBLOCK))
 
 
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
@@ -208,6 +208,24 @@ def check_text(text: str, where: str) -> str:
     if len(text) > limits().text:
         raise beyond(f"{where} has a text of {len(text):,} characters", "text")
     return text
+
+
+def passed_over(paths: Sequence[str], reason: str) -> tuple[str, ...]:
+    """Return a remark that counts files which are not used, by suffix, and names the first of each; none of none.
+
+    Args:
+        paths: of the files.
+        reason: why, such as ``"are no images by their suffix"``.
+    """
+    if not paths:
+        return ()
+    kinds: dict[str, list[str]] = {}
+    for path in paths:
+        kinds.setdefault(Path(path).suffix.lower() or "without a suffix", []).append(Path(path).name)
+    several = sorted(kinds.items(), key=lambda kind: (-len(kind[1]), kind[0]))
+    parts = [f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' * (len(names) > 3)})" for kind, names in several]
+    more = f" and {len(parts) - 6} more kinds" if len(parts) > 6 else ""
+    return (f"{len(paths)} files were passed over, as they {reason}: {', '.join(parts[:6])}{more}",)
 
 
 def unpacked(raw: BinaryIO, packing: str, where: str) -> BinaryIO:

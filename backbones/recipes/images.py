@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from backbones.core.artifacts import digest_json, write_json
 from backbones.core.errors import FrostlineError
+from backbones.core.images import decode_image, find_images
 from backbones.core.samples import Progress, silent
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def _list(root: Path, flag: str) -> tuple[list[Path], NDArray[np.int64], tuple[s
     files: list[Path] = []
     labels: list[int] = []
     for label, folder in enumerate(folders):
-        found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+        found = [Path(path) for path in find_images(folder)[0]]
         if not found:
             raise FrostlineError(f"the class folder {folder} holds no image; remove it or unpack the data again.")
         files += found
@@ -88,14 +87,8 @@ def _list(root: Path, flag: str) -> tuple[list[Path], NDArray[np.int64], tuple[s
 
 
 def _decode(path: Path, size: int) -> NDArray[np.uint8]:
-    try:
-        with Image.open(path) as opened:
-            image = opened.convert("RGB")
-            if image.size != (size, size):
-                image = image.resize((size, size), Image.Resampling.BICUBIC)
-            return np.asarray(image)
-    except (UnidentifiedImageError, OSError) as error:
-        raise FrostlineError(f"{path} is not a readable image ({error}); remove it or unpack the data again.") from None
+    image = Image.fromarray(decode_image(path))
+    return np.asarray(image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BICUBIC))
 
 
 def to_unit(images: NDArray[np.uint8] | torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -7,28 +7,35 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from backbones.core.errors import FrostlineError
+from backbones.core.images import Pictures, find_images
+from backbones.core.reading import passed_over
 from backbones.core.seed import numpy_generator
 from backbones.training.corpus import read_documents
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
-
 
 class Images(Sequence[Any]):
-    """Image files as uint8 arrays of shape (height, width, 3), RGB."""
+    """Image files as uint8 arrays of shape (height, width, 3), RGB.
 
-    def __init__(self, files: Sequence[Path]) -> None:
+    Args:
+        files: paths.
+        said: remarks on how they were found.
+        pictures: what has been found out of the files of the whole set; None: these files are all.
+    """
+
+    def __init__(self, files: Sequence[str], said: tuple[str, ...] = (), pictures: Pictures | None = None) -> None:
         self.files = list(files)
+        self.notes = said
+        self._pictures = pictures or Pictures(self.files)
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return Images(self.files[index])
-        return _decode(self.files[index])
+            return Images(self.files[index], self.notes, self._pictures)
+        return self._pictures.decode(self.files[index])
 
 
 def read_images(paths: Sequence[Path]) -> Images:
@@ -37,17 +44,22 @@ def read_images(paths: Sequence[Path]) -> Images:
     Raises:
         FrostlineError: a path that does not exist, or no image in all of them.
     """
-    found: list[Path] = []
+    found: list[str] = []
+    others: list[str] = []
     for path in paths:
         if not path.exists():
             raise FrostlineError(f"{path} does not exist; pass images or folders of them.")
-        files = sorted(path.rglob("*")) if path.is_dir() else [path]
-        found += [file for file in files if file.suffix.lower() in SUFFIXES]
+        images, passed = find_images(path) if path.is_dir() else ([str(path)], [])
+        found += images
+        others += passed
+    said = passed_over(others, "are no images by their names")
     if not found:
+        held = "".join(f" {note}." for note in said)
         raise FrostlineError(
-            f"the corpus is empty: no image ({', '.join(sorted(SUFFIXES))}) in {', '.join(map(str, paths))}."
+            f"the corpus is empty: no image (.png, .jpg and other suffixes that Pillow reads) in "
+            f"{', '.join(map(str, paths))}.{held}"
         )
-    return Images(found)
+    return Images(found, said)
 
 
 def read_unlabelled(place: Path, modality: str, most: int, seed: int) -> Sequence[Any]:
@@ -69,13 +81,3 @@ def read_unlabelled(place: Path, modality: str, most: int, seed: int) -> Sequenc
         found = read_images([place])
     order = numpy_generator(seed, "unlabelled").permutation(len(found))[:most]
     return [found[int(row)] for row in np.sort(order)]
-
-
-def _decode(path: Path) -> NDArray[np.uint8]:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as opened:
-            return np.asarray(opened.convert("RGB"))
-    except (UnidentifiedImageError, OSError) as error:
-        raise FrostlineError(f"{path} is not a readable image ({error}); remove it or copy it again.") from None

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from backbones.core.errors import FrostlineError
+from backbones.core.images import image_suffixes
 from benchmarks.catalog import BENCHMARKS
-from benchmarks.folders import read_folders
+from benchmarks.folders import list_classes, read_folders
 from benchmarks.testing import check_benchmark
 
 
@@ -57,11 +58,32 @@ def test_stray_files_and_hidden_folders_are_passed_over(tmp_path: Path) -> None:
 
 def test_all_suffixes_count_in_any_case(tmp_path: Path) -> None:
     fill(tmp_path, {"train/a": 1, "test/a": 1})
-    for suffix in (".JPG", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff"):
+    suffixes = (
+        ".JPG",
+        ".jpeg",
+        ".bmp",
+        ".webp",
+        ".ppm",
+        ".tif",
+        ".tiff",
+        ".GIF",
+        ".pgm",
+        ".jfif",
+        ".tga",
+        ".pcx",
+        ".jp2",
+    )
+    for suffix in suffixes:
         fill(tmp_path, {"train/a": 1}, suffix)
     samples = read_folders(tmp_path).train
-    assert len(samples) == 8
-    assert {samples[index].shape for index in range(8)} == {(3, 4, 3)}
+    assert len(samples) == 1 + len(suffixes)
+    assert {samples[index].shape for index in range(len(samples))} == {(3, 4, 3)}
+
+
+def test_whatever_torchvision_lists_is_listed() -> None:
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
+    assert set(IMG_EXTENSIONS) <= image_suffixes()
 
 
 NAMES = st.sets(st.text("ab0129_", min_size=1, max_size=4), min_size=1, max_size=5)
@@ -149,10 +171,32 @@ def test_a_class_folder_without_images_is_named(tmp_path: Path, place: str) -> N
     assert_refused(tmp_path, {**WELL, place: 0}, rf"the class folder .*{place} has no images \(\.png, \.jpg")
 
 
-def test_images_one_folder_too_deep_are_found_out(tmp_path: Path) -> None:
-    assert_refused(
-        tmp_path, {"train/a/images": 2, "test/a": 1}, r"train/a has no images .*has the folder 'images': move its"
+def test_images_in_folders_below_a_class_are_listed_as_torchvision_does(tmp_path: Path) -> None:
+    from torchvision.datasets import ImageFolder
+
+    fill(tmp_path, {"train/a": 2, "train/a/0": 2, "train/a/z/deep": 1, "train/b/only": 1, "test/a": 1, "test/b": 1})
+    (tmp_path / "train/a/0/again").symlink_to(tmp_path / "train/a", target_is_directory=True)
+    (tmp_path / "train/b/far").symlink_to(tmp_path / "test/b", target_is_directory=True)
+    samples = read_folders(tmp_path).train
+    (tmp_path / "train/a/0/again").unlink()  # torchvision goes round in it
+    assert list(samples.paths) == [path for path, _ in ImageFolder(str(tmp_path / "train")).imgs]  # type: ignore[attr-defined]
+
+
+def test_files_that_are_not_used_are_counted_and_named(tmp_path: Path) -> None:
+    fill(tmp_path, {**WELL, "val/ant": 1})
+    for name in ("notes.txt", "a.heic", "b.heic", "c.HEIC", "d.heic", "no_suffix", ".hidden.png", ".DS_Store"):
+        (tmp_path / "train/ant" / name).write_text("x")
+    (tmp_path / "train/loose.png").write_text("x")
+    os.mkfifo(tmp_path / "test/bee/pipe.png")
+    passed, loose, val = read_folders(tmp_path).notes
+    assert passed == (
+        "8 files were passed over, as they are no images by their names: 4 .heic (a.heic, b.heic, c.HEIC, ...), "
+        "2 .png (.hidden.png, pipe.png), 1 .txt (notes.txt), 1 without a suffix (no_suffix)"
     )
+    assert loose.endswith("as they lie in no class folder: 1 .png (loose.png)")
+    assert "/val is not used, as there is" in val
+    assert list_classes(tmp_path / "train")[1].notes[0].startswith("7 files were passed over")
+    assert read_folders(fill(tmp_path / "clean", WELL)).notes == ()
 
 
 def test_a_test_class_that_train_lacks(tmp_path: Path) -> None:

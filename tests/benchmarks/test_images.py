@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from hashlib import blake2b
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import limited
 from benchmarks.images import ArrayImages, FolderImages, decode_image
 from benchmarks.testing import check_samples
 from benchmarks.types import Subset
@@ -88,8 +91,11 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "half.png").write_bytes((tmp_path / "whole.png").read_bytes()[:-200])
     (tmp_path / "text.png").write_text("no image")
     (tmp_path / "empty.jpg").touch()
-    save(tmp_path / "float.tif", Image.fromarray(np.ones((2, 2), np.float32)))
-    for name in ("half.png", "text.png", "empty.jpg", "missing.png", "float.tif"):
+    save(tmp_path / "negative.tif", Image.fromarray(-np.ones((2, 2), np.float32)))
+    save(tmp_path / "nan.tif", Image.fromarray(np.full((2, 2), np.nan, np.float32)))
+    save(tmp_path / "program.png", Image.fromarray(PIXELS), format="EPS")  # Pillow would start a program to read it
+    names = ("half.png", "text.png", "empty.jpg", "missing.png", "negative.tif", "nan.tif", "program.png")
+    for name in names:
         with pytest.raises(FrostlineError, match=rf"cannot read the image .*{name}: .+Copy it again.* or remove it"):
             FolderImages([tmp_path / name], [0])[0]
 
@@ -121,7 +127,7 @@ def test_unchanged_files_are_read_once(tmp_path: Path, monkeypatch: pytest.Monke
     path = save(tmp_path / "a.png", Image.fromarray(PIXELS))
     samples = FolderImages([path], [0])
     first = samples.digests()
-    monkeypatch.setattr("benchmarks.images._blake", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr("backbones.core.images._blake", lambda *_: pytest.fail("read again"))
     assert np.array_equal(samples.digests(), first)
 
 
@@ -166,3 +172,106 @@ def test_arrays_of_another_kind_are_refused(images: np.ndarray) -> None:
 def test_labels_must_match_in_number(tmp_path: Path) -> None:
     with pytest.raises(FrostlineError, match=r"1 images came with labels of shape \(2,\)"):
         FolderImages([tmp_path / "a.png"], [0, 1])
+
+
+GREY = np.tile(np.arange(0, 256, 4, dtype=np.int64), (8, 1))
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_values_of_fewer_bits_than_the_file_has_room_for_are_scaled(tmp_path: Path, bits: int, suffix: str) -> None:
+    values = np.rint(GREY / 255 * (2**bits - 1)).astype(np.uint16)
+    path = save(tmp_path / f"a{suffix}", Image.fromarray(values))
+    assert np.abs(decode_image(path)[..., 0].astype(int) - GREY).max() <= 1
+
+
+def test_deep_values_are_scaled_alike_in_a_whole_data_set(tmp_path: Path) -> None:
+    dark, bright = (
+        save(tmp_path / f"{n}.png", Image.fromarray((GREY * f).astype(np.uint16)))
+        for n, f in (("dark", 2), ("bright", 16))
+    )
+    plain = save(tmp_path / "plain.png", Image.fromarray(PIXELS))
+    samples = FolderImages([dark, bright, plain], [0, 0, 0])
+    assert samples[0].max() == round(252 * 2 / 4095 * 255) and samples[1].max() == round(252 * 16 / 4095 * 255)
+    assert decode_image(dark).max() == round(252 * 2 / 1023 * 255)
+    assert decode_image(dark, {"I": 4095.0}).max() == samples[0].max()
+    alone = FolderImages([dark, plain], [0, 0])
+    assert (alone.digests()[0] != samples.digests()[0]).any(), "another scale is another input"
+    assert (alone.digests()[1] == samples.digests()[2]).all()
+    assert samples.notes == (
+        "2 images have values of more than 8 bits; black to white is 0 to 4,095, by the greatest value in them",
+    )
+
+
+def test_a_brighter_file_that_comes_later_changes_scale_and_digests(tmp_path: Path) -> None:
+    paths = [save(tmp_path / f"{n}.png", Image.fromarray(GREY.astype(np.uint16))) for n in range(2)]
+    samples = FolderImages(paths, [0, 0])
+    before = samples.digests()
+    save(paths[1], Image.fromarray((GREY * 16).astype(np.uint16)))
+    after = samples.digests()
+    assert (before != after).any(axis=1).all()
+    assert samples[0].max() == round(252 / 4095 * 255)
+
+
+@pytest.mark.parametrize(("most", "ceiling"), [(1.0, 1.0), (255.0, 255.0), (4000.0, 4095.0)])
+def test_fractions_are_scaled_by_their_range(tmp_path: Path, most: float, ceiling: float) -> None:
+    values = (GREY / 252 * most).astype(np.float32)
+    path = save(tmp_path / "a.tif", Image.fromarray(values))
+    assert np.abs(decode_image(path)[..., 0] - values / ceiling * 255).max() <= 0.51
+
+
+def test_a_grey_map_that_states_its_greatest_value_is_scaled_by_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.pgm"
+    path.write_bytes(b"P5 3 1 4095\n" + np.array([0, 1000, 4095], dtype=">u2").tobytes())
+    assert decode_image(path)[0, :, 0].tolist() == [0, 62, 255]
+
+
+def colours_of_sixteen_bits(values: np.ndarray) -> bytes:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    height, width, _ = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def test_colours_of_twelve_bits_in_sixteen_are_scaled_too(tmp_path: Path) -> None:
+    for factor in (16, 257):
+        (tmp_path / "a.png").write_bytes(colours_of_sixteen_bits(PIXELS.astype(np.int64) * factor))
+        assert np.abs(decode_image(tmp_path / "a.png").astype(int) - PIXELS).max() <= 1
+
+
+def test_an_orientation_is_applied_to_deep_values_too(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = save(tmp_path / "a.png", Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 257), exif=exif)
+    assert np.array_equal(decode_image(path)[..., 0], np.rot90(PIXELS[..., 0], -1))
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".tif", ".webp", ".png"])
+def test_of_several_frames_the_first_is_taken_and_it_is_said(tmp_path: Path, suffix: str) -> None:
+    frames = [Image.fromarray(np.full((4, 4, 3), value, np.uint8)) for value in (250, 10, 90)]
+    path = save(tmp_path / f"a{suffix}", frames[0], save_all=True, append_images=frames[1:])
+    samples = FolderImages([path, save(tmp_path / "b.png", Image.fromarray(PIXELS))], [0, 0])
+    samples.digests()
+    assert samples.notes == ("1 images have several frames or pages; the first is taken",)
+    assert abs(int(samples[0].mean()) - 250) <= 2
+
+
+def test_a_picture_of_too_many_pixels_is_refused_by_its_header(tmp_path: Path) -> None:
+    rows = zlib.compress(b"\0" * 2**20)  # far too few: nothing of them is read
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", rows), (b"IEND", b"")]
+    content = b"".join(struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks)
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    with pytest.raises(FrostlineError, match=r"a\.png"):  # beyond Pillow's own bound
+        decode_image(tmp_path / "a.png")
+    path = save(tmp_path / "b.png", Image.fromarray(PIXELS))
+    with (
+        limited(pixels=34),
+        pytest.raises(FrostlineError, match=r"b\.png is 7 x 5 pixels .* limit of 34"),
+    ):
+        decode_image(path)
+    with limited(pixels=35):
+        assert decode_image(path).shape == (5, 7, 3)
