@@ -109,6 +109,7 @@ def test_the_head_learns_the_new_experience_alone_whatever_the_strategy_replays(
         assert all(torch.equal(value, other[name]) for name, value in states[0].items())
 
 
+@pytest.mark.usefixtures("native_bf16")
 def test_logits_do_not_depend_on_the_batch_and_future_classes_are_out_of_reach(stream: Stream) -> None:
     from avalanche.core import SupervisedPlugin
 
@@ -135,6 +136,7 @@ def test_logits_do_not_depend_on_the_batch_and_future_classes_are_out_of_reach(s
     assert (found[0][:, coming] == -1000).all() and (found[0].amax(dim=1) > -100).all()
 
 
+@pytest.mark.usefixtures("native_bf16")
 def test_a_second_evaluation_computes_nothing_and_a_changed_weight_everything(stream: Stream) -> None:
     model, benchmark = as_model(tiny_vit()), to_avalanche(stream)
     strategy = strategy_of(model, [PatPlugin("vpt", {"length": 2}, recipe="strategy"), IptPlugin()])

@@ -123,6 +123,7 @@ def test_stock_benchmarks_with_their_own_transforms_and_a_stock_classifier(strea
         assert torch.equal(plugin.head.state()[name], value), "heads learn without augmentation"
 
 
+@pytest.mark.usefixtures("native_bf16")
 @pytest.mark.parametrize("recipe", ["strategy", "engine"])
 def test_streams_of_texts(recipe: str) -> None:
     def part(count: int, seed: int) -> ArrayTexts:
