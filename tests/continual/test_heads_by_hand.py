@@ -206,11 +206,12 @@ def test_the_rows_of_a_cosine_classifier_have_the_gradient_of_autograd_at_any_le
 
 
 def test_one_step_of_the_linear_head_is_the_step_computed_by_hand() -> None:
-    """Samples at 0 and 2 become -1 and 1 with a one for the bias; with weights of zero each class has probability 1/2,
-    so the mean gradient of class 1 is (-1/2 * 1 + 1/2 * -1) / 2 = -1/2 for its weight and 0 for its bias."""
-    features, labels = torch.tensor([[0.0], [2.0]]), torch.tensor([0, 1])
+    """Samples at 0 and 2 in four features become -1 and 1, divided by sqrt(4), with a one for the bias; with weights of
+    zero each class has probability 1/2, so the mean gradient of class 1 is (-1/2 * 1/2 + 1/2 * -1/2) / 2 = -1/4 for
+    each weight and 0 for its bias."""
+    features, labels = torch.tensor([[0.0] * 4, [2.0] * 4]), torch.tensor([0, 1])
     head = Linear(epochs=1, lr=0.5, momentum=0, decay=False).build(0).partial_fit(features, labels)
-    torch.testing.assert_close(head.weight_, torch.tensor([[-0.25, 0.0], [0.25, 0.0]]))
+    torch.testing.assert_close(head.weight_, torch.tensor([[-0.125] * 4 + [0.0], [0.125] * 4 + [0.0]]))
 
 
 @pytest.mark.parametrize("settings", [Linear, Cosine])
