@@ -166,6 +166,20 @@ def test_features_are_read_without_dropout_even_in_training() -> None:
     assert torch.equal(model(batch), model(batch)), "a frozen delta has none"
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("moving", [False, True])
+def test_a_classifier_in_float64_fits_any_precision(moving: bool, precision: str) -> None:
+    classifier = nn.Linear(24, 6).double()
+    model, batch = as_model(tiny_vit(), classifier=classifier, precision=precision), torch.rand(3, 3, 16, 16)
+    if moving:
+        model.attach(make_pat("vpt", {}), 0, "every")
+    model.train()
+    logits = model(batch)
+    nn.CrossEntropyLoss(weight=torch.ones(6).double())(logits, torch.arange(3)).backward()
+    assert logits.dtype == torch.float64 and classifier.weight.grad.dtype == torch.float64
+    assert not moving or model.delta.prompts.grad.abs().max() > 0
+
+
 def test_memory_is_bounded_and_repeats_within_a_batch_are_one() -> None:
     model = as_model(tiny_vit(), memory=0)
     batch = torch.rand(3, 3, 16, 16)[[0, 1, 0, 2, 1]]
