@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from backbones.core.errors import FrostlineError
 from backbones.core.reading import beyond, check_regular, limits, open_regular, read_whole
@@ -293,6 +293,8 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 def _unreadable(path: str, error: Exception) -> FrostlineError:
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    if isinstance(error, UnidentifiedImageError):
+        reason = "it is no image, or a damaged one"
     return FrostlineError(
         f"cannot read the image {path}: {reason}. Copy it again, save it as an 8-bit PNG or JPEG, or remove it."
     )
