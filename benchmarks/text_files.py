@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from backbones.core.reading import parse_json
 from backbones.core.samples import Progress, silent
 from benchmarks.text_lines import PACKINGS, lines_of
 from benchmarks.text_rows import TEST, TRAIN, Naming, Rows, choose_parts
+from benchmarks.text_tables import judge_quotes, table_rows
 
 __all__ = ["SUFFIXES", "kind_of", "read_divided", "read_whole"]
 
@@ -106,7 +106,15 @@ def read_divided(path: Path, naming: Naming, progress: Progress = silent, like: 
                 f"{rows.place(0)} has the split {name!r}, which is none of {', '.join(known)}; mend it, or remove rows "
                 "that are for neither training nor test."
             )
-    return parts[train], parts[test]
+    unused = {name: len(rows) for name, rows in parts.items() if name not in (train, test)}
+    return parts[train].noting(_unused(path, unused)), parts[test]
+
+
+def _unused(path: Path, parts: dict[str, int]) -> tuple[str, ...]:
+    if not parts:
+        return ()
+    named = ", ".join(f"{name} ({count:,} rows)" for name, count in list(parts.items())[:8])
+    return (f"{path.name} has parts that are not used: {named}{' and others' if len(parts) > 8 else ''}",)
 
 
 def _read(path: Path, naming: Naming, progress: Progress, like: str | None, *, divided: bool) -> dict[str, Rows]:
@@ -128,28 +136,41 @@ def _table(job: _Job) -> dict[str, Rows]:
         if not first:
             return parts
         delimiter = _delimiter(job.kind, first)
-        table = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
-        ended = skipped
+        quoted, note = _quoting(job, delimiter)
+        table = table_rows(chain([first], lines), delimiter, quoted=quoted)
         try:
-            header = next(table)
+            header = next(table).fields
             text, label, split = _positions(job, header, str(job.path))
-            ended = skipped + table.line_num
-            for row in table:
-                line, ended = ended + 1, skipped + table.line_num
+            for number, row, _ in table:
+                line = skipped + number
                 if len(row) != len(header):
                     if not "".join(row).strip() and len(row) < 2:
                         continue
                     row = _widened(job, row, len(header), line, delimiter)
                 part = _WHOLE if split is None else (row[split] or "").strip()
                 if part not in parts:
-                    parts[part] = Rows(str(job.path), "line")
+                    parts[part] = Rows(str(job.path), "line", notes=note)
                 parts[part].add(line, row[text], row[label])
-        except csv.Error as error:
+        except ValueError as error:
             raise FrostlineError(
-                f"{job.path}, line {ended + 1} cannot be taken apart: {error}. A field that begins with a double quote "
-                "must end with one, and quotes inside it must be doubled."
+                f"{job.path}, line {skipped + error.args[1]} cannot be taken apart: {error.args[0]}. A field that "
+                "begins with a double quote must end with one, and quotes inside it must be doubled."
             ) from error
     return parts
+
+
+def _quoting(job: _Job, delimiter: str) -> tuple[bool, tuple[str, ...]]:
+    """Return whether quotes around fields are taken off, and a remark where that had to be found out."""
+    if delimiter != "\t":
+        return True, ()
+    with lines_of(job.path, job.packing) as lines:
+        judged = judge_quotes(lines, delimiter)
+    if not judged.line:
+        return True, ()
+    where = f"{job.path.name}, line {judged.line}"
+    if judged.off:
+        return True, (f"{where}: quotes around fields are taken off, as every field that may have them has them",)
+    return False, (f"{where}: quotes are part of the texts, as they do not enclose fields throughout the file",)
 
 
 def _first_line(lines: Iterator[str]) -> tuple[int, str]:
@@ -195,10 +216,12 @@ def _json(job: _Job) -> dict[str, Rows]:
         lists = {name: value for name, value in content.items() if isinstance(value, list)}
         inner = replace(job, divided=False)
         parts = {}
-        for name in choose_parts(lists, job.naming, str(job.path)):
+        chosen = choose_parts(lists, job.naming, str(job.path))
+        note = _unused(job.path, {name: len(rows) for name, rows in lists.items() if name not in chosen})
+        for name in chosen:
             source = f"{job.path}, {name}"
             found = _collect(inner, enumerate(lists[name], start=1), source, "row")
-            parts[name] = found.get(_WHOLE, Rows(source, "row"))
+            parts[name] = found.get(_WHOLE, Rows(source, "row")).noting(note)
         return parts
     if not isinstance(content, list):
         raise FrostlineError(f"{job.path} holds {_json_word(content)}; it must hold a list of {_SHAPES}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -100,6 +100,7 @@ class Rows:
         source: where the rows come from, for messages.
         unit: what ``numbers`` count: ``line``, ``row`` or ``file``.
         texts, labels, numbers: a text, its label and where it stands, one each for every row.
+        notes: what a user must know of how they were read.
     """
 
     source: str
@@ -107,6 +108,7 @@ class Rows:
     texts: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     numbers: list[int | str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -140,7 +142,12 @@ class Rows:
             return self
         kept = [row for row, label in enumerate(self.labels) if label not in labels]
         texts, marks = [self.texts[row] for row in kept], [self.labels[row] for row in kept]
-        return Rows(self.source, self.unit, texts, marks, [self.numbers[row] for row in kept])
+        dropped = f"{len(self) - len(kept):,} training texts of {len(labels)} classes without test texts were dropped"
+        return Rows(self.source, self.unit, texts, marks, [self.numbers[row] for row in kept], (*self.notes, dropped))
+
+    def noting(self, notes: tuple[str, ...]) -> Rows:
+        """Return the rows with further notes."""
+        return replace(self, notes=(*self.notes, *notes))
 
     def _unfit(self, number: int | str, what: str, value: object, kind: str) -> FrostlineError:
         where = f"{self.source}, {self.unit} {number}"
@@ -179,7 +186,9 @@ def dataset_of(name: str, train: Rows, test: Rows, untested: str = "refuse") -> 
     train = train.without(set(alone))
     names = _class_names(set(train.labels))
     index = {label: position for position, label in enumerate(names)}
-    return Dataset(name, names, *(ArrayTexts(part.texts, _indices(part.labels, index)) for part in (train, test)))
+    return Dataset(
+        name, names, *(ArrayTexts(part.texts, _indices(part.labels, index), part.notes) for part in (train, test))
+    )
 
 
 def _check_test_labels(train: Rows, test: Rows) -> None:

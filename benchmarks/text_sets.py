@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backbones.core.errors import FrostlineError, nearest
+from backbones.core.reading import passed_over
 from backbones.core.samples import Progress, silent
 from benchmarks.text_files import kind_of, read_divided, read_whole
 from benchmarks.text_lines import lines_of
@@ -25,9 +26,10 @@ def read_texts(root: str, name: str = "text", usual: Sequence[str] = (), progres
 
     ``root`` is a folder with a file of training and a file of test rows (``train.csv`` and ``test.csv``; without a
     ``test``, ``val``, ``valid``, ``validation`` or ``dev``), a folder with class folders of text files
-    (``train/<class>/*.txt``), or one file that is divided (see ``text_files.read_divided``). Columns and parts with
-    other names than the usual ones are named behind the path: ``reviews.csv::text=body,label=stars``. Texts are kept
-    as they are, but for blanks around those in class folders. Classes come in alphabetical order, integers in numeric.
+    (``train/<class>/*.txt``, also in folders below), or one file that is divided (see ``text_files.read_divided``).
+    Columns and parts with other names than the usual ones are named behind the path:
+    ``reviews.csv::text=body,label=stars``. Texts are kept as they are, but for blanks around those in class folders.
+    Classes come in alphabetical order, integers in numeric. What is not used is said in ``Dataset.notes``.
 
     Args:
         root: path, with names behind it where that is needed (see ``text_rows.Naming``).
@@ -66,7 +68,9 @@ def _folder(folder: Path, naming: Naming, usual: Sequence[str], progress: Progre
     if _may_train(list(files), naming):
         parts = choose_parts(files, naming, str(folder))
         train, test = (read_whole(_only(files[part]), naming, progress) for part in parts)
-        return train, test
+        used = {files[part][0].name for part in parts}
+        others = [str(entry) for entry in entries if not entry.is_dir() and entry.name not in used]
+        return train.noting(passed_over(others, "are neither the training nor the test part")), test
     if _may_train(folders, naming):
         parts = choose_parts(folders, naming, str(folder))
         train, test = (_class_folders(folder / part, progress) for part in parts)
@@ -94,15 +98,24 @@ def _class_folders(split: Path, progress: Progress) -> Rows:
     classes = [entry for entry in _entries(split) if entry.is_dir()]
     if not classes:
         raise FrostlineError(f"{split} has no class folders; make one folder per class, {split}/<class>/*.txt.")
+    others = [str(entry) for entry in _entries(split) if not entry.is_dir()]
     for done, folder in enumerate(classes, start=1):
-        files = [entry for entry in _entries(folder) if entry.suffix.lower() == ".txt"]
+        files = [path for path in _below(folder) if path.suffix.lower() == ".txt"]
+        others += [str(path) for path in _below(folder) if path.suffix.lower() != ".txt"]
         if not files:
             raise FrostlineError(f"the class folder {folder} has no .txt files; add some or remove the class.")
         for file in files:
             with lines_of(file) as lines:
-                rows.add(f"{folder.name}/{file.name}", "".join(lines).strip(), folder.name)
+                rows.add(str(file.relative_to(split)), "".join(lines).strip(), folder.name)
         progress(f"read {split.name}", done, len(classes))
-    return rows
+    return rows.noting(passed_over(others, "are no .txt files of a class"))
+
+
+def _below(folder: Path) -> list[Path]:
+    """Return the files in a folder, then those in folders below it, by name."""
+    entries = _entries(folder)
+    inner = [path for entry in entries if entry.is_dir() for path in _below(entry)]
+    return [*(entry for entry in entries if not entry.is_dir()), *inner]
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -21,6 +21,7 @@ class ArrayTexts:
     Args:
         texts: n strings; they are copied into a tuple, so that what was digested cannot change behind the digest.
         labels: integers from 0, shape (n,), indices into the class names.
+        notes: what a user must know of how they were read.
 
     Raises:
         FrostlineError: something that is no string, labels that are no such integers, or another number of them.
@@ -28,10 +29,13 @@ class ArrayTexts:
 
     modality = "text"
 
-    def __init__(self, texts: Sequence[str], labels: NDArray[np.int64] | Sequence[int]) -> None:
+    def __init__(
+        self, texts: Sequence[str], labels: NDArray[np.int64] | Sequence[int], notes: tuple[str, ...] = ()
+    ) -> None:
         if isinstance(texts, str):
             raise FrostlineError(f"texts is one string ({texts[:40]!r}); give a list of strings.")
         self._texts = tuple(texts)
+        self.notes = notes
         for row, text in enumerate(self._texts):
             if not isinstance(text, str):
                 raise FrostlineError(f"text {row} is {text!r:.40}, of type {type(text).__name__}; it must be a string.")

@@ -20,7 +20,10 @@ from text_makers import Row, csv_bytes, json_bytes, jsonl_bytes, pairs_bytes
 from backbones.core.errors import FrostlineError
 from benchmarks.text_files import kind_of, read_divided, read_whole
 from benchmarks.text_rows import Naming, Rows
+from benchmarks.text_sets import read_texts
+from benchmarks.text_tables import table_rows
 
+SPLIT = ("text", "label", "split")
 PLAIN = Naming()
 TEXTS = st.text(min_size=1).filter(str.strip)
 LABELS = TEXTS.map(str.strip)
@@ -154,8 +157,8 @@ FAULTS = [
     ("a.csv", "text,label\nhello\n", "line 2 has no label"),
     ("a.csv", "id,label,text\n1,x\n", "line 2 has no text"),
     ("a.csv", "text,label\nhello, you,a\n", "line 2 has 3 fields but the header has 2.*',' between double quotes"),
-    ("a.csv", "text,label\nok,a\n\"no end,a\n", "line 3 cannot be taken apart.*unexpected end of data.*must end with"),
-    ("a.tsv", "text\tlabel\n\"Oh\" he said\ta\n", "line 2 cannot be taken apart.*double quote must end with one"),
+    ("a.csv", "text,label\nok,a\n\"no end,a\n", "line 3 cannot be taken apart.*a quote does not end.*must end with"),
+    ("a.csv", "text,label\n\"Oh\" he said,a\n", "line 2 cannot be taken apart.*double quote must end with one"),
     ("a.csv", "title,label\nx,y\n", r"a\.csv has no text column \(text, sentence, .*'title', 'label'.*::text=NAME"),
     ("a.csv", "text,topic\nx,y\n", r"has no label column \(label, intent.*Its columns: 'text', 'topic'.*::label=NAME"),
     ("a.csv", "text,intent,class\nx,y,z\n", "2 columns that may hold the label: 'intent' and 'class'.*::label=NAME"),
@@ -243,3 +246,75 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.csv").mkdir()
     with pytest.raises(FrostlineError, match=r"cannot read .*a\.csv: Is a directory"):
         read_whole(tmp_path / "a.csv", PLAIN)
+
+
+FIELDS = st.lists(st.lists(st.text(st.sampled_from('ab,"\n\r \t;'), max_size=6), min_size=2, max_size=2), min_size=1)
+
+
+@settings(max_examples=200, deadline=None)
+@given(rows=FIELDS, delimiter=st.sampled_from(",;\t"), everything=st.booleans())
+def test_tables_are_taken_apart_as_they_were_put_together(
+    rows: list[list[str]], delimiter: str, everything: bool
+) -> None:
+    held = io.StringIO(newline="")
+    csv.writer(held, delimiter=delimiter, quoting=csv.QUOTE_ALL if everything else csv.QUOTE_MINIMAL).writerows(rows)
+    lines = io.StringIO(held.getvalue(), newline="").readlines()
+    assert [row.fields for row in table_rows(lines, delimiter)] == rows
+
+
+STRAY = {
+    "never closed": (['"Oh no', "b", "c"], False),
+    "closed rows later": (['"Oh no', "b", 'c"', "d"], False),
+    "opened again": (['"Oh no', "b", '"c', "d"], False),
+    "inside": (['a 5" disk', "b"], False),
+    "one quotation": (['"Be quiet"', "b"], False),
+    "both": (['"Be ""quiet"""', 'a 5" disk'], False),
+    "all": (['"a"', '"b, ""c"""'], True),
+    "those that need it": (['"a ""b"""', "c"], True),
+}
+
+
+@pytest.mark.parametrize("kind", STRAY)
+def test_quotes_in_tsv_are_text_unless_the_file_quotes_throughout(tmp_path: Path, kind: str) -> None:
+    texts, off = STRAY[kind]
+    path = write(tmp_path, "a.tsv", "text\tlabel\n" + "".join(f"{text}\tx{n}\n" for n, text in enumerate(texts)))
+    rows = read_whole(path, PLAIN)
+    bare = [text[1:-1].replace('""', '"') if text[0] == '"' else text for text in texts]
+    assert rows.texts == (bare if off else texts)
+    assert rows.labels == [f"x{n}" for n in range(len(texts))]
+    (note,) = rows.notes or ("",)
+    assert ("quotes around fields are taken off" in note) == off
+    assert ("quotes are part of the texts" in note) == (not off and any(text[0] == '"' for text in texts))
+
+
+def test_a_field_of_any_length_is_read_and_no_global_bound_touched(tmp_path: Path) -> None:
+    bound = csv.field_size_limit()
+    text = "word " * 60_000
+    path = write(tmp_path, "a.csv", csv_bytes([(text, "x"), (f'{text}"\n', "y")]))
+    assert read_whole(path, PLAIN).texts == [text, f'{text}"\n']
+    assert csv.field_size_limit() == bound
+
+
+def test_parts_and_files_that_are_not_used_are_named(tmp_path: Path) -> None:
+    table = write(tmp_path, "a.csv", csv_bytes([("a", "x", "train"), ("b", "x", "test"), ("c", "x", "val")], SPLIT))
+    assert read_texts(str(table)).notes == ("a.csv has parts that are not used: val (1 rows)",)
+    parts = {"train": [["a", "x"]], "test": [["b", "x"]], "oos": [["c", "y"]] * 3}
+    packed = write(tmp_path, "b.json", json.dumps(parts))
+    assert read_texts(str(packed)).notes == ("b.json has parts that are not used: oos (3 rows)",)
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for name in ("train.csv", "test.csv", "val.csv", "readme.md"):
+        write(folder, name, "text,label\na,x\n")
+    (note,) = read_texts(str(folder)).notes
+    assert note.startswith("2 files were passed over, as they are neither the training nor the test part: 1 .csv (val")
+    for part in ("train", "test"):
+        (tmp_path / "classes" / part / "x" / "deep").mkdir(parents=True)
+        write(tmp_path / "classes" / part / "x", "a.TXT", "a")
+        write(tmp_path / "classes" / part / "x" / "deep", "b.txt", "b")
+        write(tmp_path / "classes" / part / "x" / "deep", "c.doc", "c")
+    found = read_texts(str(tmp_path / "classes"))
+    assert len(found.train) == 2
+    assert found.notes == ("1 files were passed over, as they are no .txt files of a class: 1 .doc (c.doc)",)
+    rows = [("a", "x", "train"), ("b", "x", "test"), ("c", "y", "train")]
+    untested = write(tmp_path, "c.csv", csv_bytes(rows, SPLIT))
+    assert "1 training texts of 1 classes" in read_texts(f"{untested}::untested=drop").notes[0]
