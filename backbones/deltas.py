@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from backbones.base import Backbone
-from backbones.core.artifacts import digest_tensors, load_tensors, save_tensors, write_json
+from backbones.core.artifacts import check_finite, digest_tensors, load_tensors, save_tensors, write_json
 from backbones.core.errors import FrostlineError
 from backbones.core.reading import read_json
 from backbones.core.settings import Settings
@@ -19,7 +19,8 @@ from backbones.delta import Delta
 from backbones.lm import BUNDLED, folder_of
 from backbones.pat import PATS
 from backbones.pat.base import Pat, PeftPat
-from backbones.pat.peft_files import CONFIG, METHODS, WEIGHTS, is_peft, read_peft, unwrapped, write_peft
+from backbones.pat.peft_files import CONFIG, METHODS, WEIGHTS, is_peft, read_peft, write_peft
+from backbones.pat.peft_modules import unwrapped
 from backbones.pat.stack import make_pat, pat_name, pat_values
 
 FACTS, OWN = "pat_config.json", "delta.safetensors"
@@ -180,16 +181,18 @@ def _own_tensors(folder: Path, facts: Facts) -> dict[str, Tensor]:
     tensors, _ = load_tensors(folder / OWN)
     if digest_tensors(tensors) != facts.digest:
         raise FrostlineError(f"{folder / OWN} is not the file that {FACTS} describes; save the delta again.")
+    check_finite(tensors, folder / OWN)
     return tensors
 
 
 def _from_peft(folder: Path, facts: Facts | None, backbone: Backbone) -> tuple[Pat, dict[str, Tensor], list[str]]:
     config, tensors = read_peft(folder)
     own = facts is not None and digest_tensors(tensors) == facts.digest
-    inside, outside = unwrapped(tensors, backbone)
+    own_config, inside, outside = unwrapped(config, tensors, backbone)
     kind: Any = PATS.load(METHODS[config["peft_type"]])
-    pat, state = kind.from_peft(config, inside, backbone)
-    notes = [f"left out {', '.join(outside[:3])}{' ...' if len(outside) > 3 else ''}: of no part of the backbone"]
+    pat, state = kind.from_peft(own_config, inside, backbone)
+    shown = f"{', '.join(outside[:3])}{' ...' if len(outside) > 3 else ''}"
+    notes = [f"left out {shown}: of no part of the backbone that the adapter chooses"]
     notes = notes if outside else []
     if facts is None:
         base = config.get("base_model_name_or_path")

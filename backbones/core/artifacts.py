@@ -123,6 +123,16 @@ def digest_files(folder: Path) -> dict[str, str]:
     return found
 
 
+def check_finite(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Raise FrostlineError naming the first tensor of the file ``path`` that holds NaN or an infinity."""
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise FrostlineError(
+                f"{path}: the tensor {name} holds numbers that are not finite (NaN or infinity); nothing right can "
+                "come of it: train or copy it again."
+            )
+
+
 def digest_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
     """Return the hex SHA-256 of names, dtypes, shapes and bytes; the order of the mapping does not matter."""
     state = hashlib.sha256()

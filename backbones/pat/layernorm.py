@@ -74,7 +74,7 @@ class LayerNorm(Settings):
         cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor], backbone: Backbone
     ) -> tuple[Self, dict[str, Tensor]]:
         """Return settings and state that do what an LN_TUNING adapter of PEFT does; norms that it leaves out stay."""
-        values, trained = read_layernorm(tensors, backbone)
+        values, trained = read_layernorm(config, tensors, backbone)
         pat = cls.parse(values, "PAT 'layernorm'")
         frozen = backbone.frozen_state()
         names = [f"{site.path}.{name}" for site, name in pat.places(backbone)]

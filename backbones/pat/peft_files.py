@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from backbones.base import Backbone
-from backbones.core.artifacts import load_tensors, save_tensors, write_json
+from backbones.core.artifacts import check_finite, load_tensors, save_tensors, write_json
 from backbones.core.errors import FrostlineError, unknown
 from backbones.core.reading import read_json
 
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
-PREFIX = "base_model.model."  # before the path of every module that PEFT wraps
-WRAPPER = "base_model."  # before the paths of a model whose modules PEFT leaves as they are
 
 # peft_type -> the PAT that reads it
 METHODS = {"LORA": "lora", "LN_TUNING": "layernorm", "PREFIX_TUNING": "prefix"}
+# Fields of every configuration that change no output: whose adapter it is and how it was made, and modules trained in
+# full, whose tensors are in the file and are met there.
+ABOUT = {"peft_type", "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision"}
+ABOUT |= {"inference_mode", "modules_to_save"}
 
 
 def is_peft(folder: Path) -> bool:
@@ -39,7 +39,7 @@ def read_peft(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
     Raises:
         FrostlineError: no such folder, no configuration, damaged JSON, an unknown ``peft_type``, no weights, weights in
-            a pickle alone, or a damaged file of weights.
+            a pickle alone, a damaged file of weights, or numbers that are not finite.
     """
     config = _read_config(folder)
     path = folder / WEIGHTS
@@ -48,7 +48,31 @@ def read_peft(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     tensors, _ = load_tensors(path)
     if not tensors:
         raise FrostlineError(f"{path} holds no tensors; save the adapter again with save_pretrained.")
+    check_finite(tensors, path)
     return config, tensors
+
+
+def check_fields(config: Mapping[str, Any], known: Container[str], refused: Mapping[str, str], does: str) -> None:
+    """See that a configuration asks for nothing that is not done; fields that are off or empty ask for nothing.
+
+    Args:
+        config: of PEFT.
+        known: fields that are applied, or change no output.
+        refused: field -> what an adapter does that has it.
+        does: what can be read instead, for the message.
+
+    Raises:
+        FrostlineError: a refused field, or one that is not known, such as of a later PEFT.
+    """
+    for key, value in config.items():
+        if key in ABOUT or key in known or value in (None, False, "", "none") or value in ([], {}):
+            continue
+        if key in refused:
+            raise FrostlineError(f"{key} = {value!r}: {refused[key]}; only {does} can be read.")
+        raise FrostlineError(
+            f"{key} = {value!r}: what this field of an adapter does is not known here (it may be of a later PEFT); "
+            f"only {does} can be read. Where {value!r} is what PEFT does anyway, take the field out of {CONFIG}."
+        )
 
 
 def write_peft(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -93,70 +117,3 @@ def _no_weights(folder: Path) -> FrostlineError:
             f"{WEIGHTS!r})."
         )
     return FrostlineError(f"{folder} has {CONFIG} but no {WEIGHTS}; copy that file too, or save the adapter again.")
-
-
-def named_by(path: str, name: str) -> bool:
-    """Return whether ``path`` is ``name`` or ends with it after a dot: how PEFT understands names of modules."""
-    return path == name or path.endswith(f".{name}")
-
-
-def targets_of(backbone: Backbone, paths: Sequence[str]) -> list[str] | str:
-    """Return ``target_modules`` that choose exactly the modules at ``paths`` in the plain model.
-
-    Args:
-        backbone: whose modules they are.
-        paths: such as ``blocks.0.attn.qkv``.
-
-    Returns:
-        Ends of paths such as ``attn.qkv`` where they do, else whole paths, else a regular expression.
-    """
-    modules = [name for name, _ in backbone.module.named_modules()]
-    blocks = [f"{site.path}." for site in backbone.sites("block")]
-    ends = {next((path.removeprefix(block) for block in blocks if path.startswith(block)), path) for path in paths}
-    for names in (sorted(ends), list(paths)):
-        if {module for module in modules if any(named_by(module, name) for name in names)} == set(paths):
-            return names
-    return "|".join(re.escape(path) for path in paths)
-
-
-def unwrapped(tensors: Mapping[str, Tensor], backbone: Backbone) -> tuple[dict[str, Tensor], list[str]]:
-    """Take off what PEFT's user had around the backbone, such as ``bert.`` of a classifier.
-
-    Args:
-        tensors: by their names in PEFT's file.
-        backbone: the bare model.
-
-    Returns:
-        The tensors that belong to the backbone, named as if PEFT had wrapped it alone, and the names of the others,
-        which belong to heads.
-    """
-    inside = {name for name in tensors if name.startswith(PREFIX)}
-    words = {name: name.removeprefix(PREFIX).split(".") for name in inside}
-    starts = {tuple(parts[:depth]) for parts in words.values() for depth in range(min(4, len(parts)))}
-    modules = {name for name, module in backbone.module.named_modules() if not isinstance(module, nn.Identity)}
-
-    def fitting(start: tuple[str, ...]) -> list[str]:
-        size = len(start)
-        return [
-            name
-            for name, parts in words.items()
-            if tuple(parts[:size]) == start and _module_in(parts[size:], modules) is not None
-        ]
-
-    best = min(starts, key=lambda start: (-len(fitting(start)), len(start)), default=())
-    kept = fitting(best)
-    around = "".join(f"{word}." for word in best)
-    found = {PREFIX + name.removeprefix(PREFIX + around): tensors[name] for name in kept}
-    heads = {
-        name
-        for name in set(tensors) - inside
-        if name.startswith(WRAPPER) and _module_in(name.removeprefix(WRAPPER).split("."), modules) is None
-    }
-    found |= {name: tensors[name] for name in set(tensors) - inside - heads}
-    return found, sorted(heads | (inside - set(kept)))
-
-
-def _module_in(parts: Sequence[str], modules: Container[str]) -> str | None:
-    """Return the longest path of a module that a name begins with, None where there is none."""
-    paths = (".".join(parts[:size]) for size in range(len(parts) - 1, 0, -1))
-    return next((path for path in paths if path in modules), None)

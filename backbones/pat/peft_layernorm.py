@@ -10,7 +10,10 @@ from torch import Tensor
 
 from backbones.base import Backbone
 from backbones.core.errors import FrostlineError, nearest
-from backbones.pat.peft_files import PREFIX, targets_of
+from backbones.pat.peft_files import check_fields
+from backbones.pat.peft_modules import PREFIX, targets_of
+
+KNOWN = {"target_modules", "exclude_modules"}
 
 
 def config_of(backbone: Backbone, values: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -34,16 +37,20 @@ def tensors_of(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def read_layernorm(tensors: Mapping[str, Tensor], backbone: Backbone) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_layernorm(
+    config: Mapping[str, Any], tensors: Mapping[str, Tensor], backbone: Backbone
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return the settings of ``LayerNorm`` that reach every trained norm, and the trained tensors by their own names.
 
     Args:
+        config: of PEFT.
         tensors: named ``base_model.model.PATH.ln_tuning_layers.weight`` and ``...bias``.
         backbone: whose modules the paths name.
 
     Raises:
-        FrostlineError: a tensor that is none of a norm of the backbone, or of another shape.
+        FrostlineError: a field that is not known, a tensor that is none of a norm of the backbone, or of another shape.
     """
+    check_fields(config, KNOWN, {}, "adapters that train norms alone")
     norms = {site.path: site for site in backbone.sites("norm")}
     frozen = backbone.frozen_state()
     found, touched = {}, set()

@@ -12,13 +12,21 @@ from torch import Tensor, nn
 from backbones.base import Backbone, Site
 from backbones.core.errors import FrostlineError, nearest
 from backbones.pat.lowrank import key_of, scaling_of
-from backbones.pat.peft_files import PREFIX, named_by, targets_of
+from backbones.pat.peft_files import check_fields
+from backbones.pat.peft_modules import PREFIX, named_by, targets_of
 from backbones.pat.sites import LINEAR
 
 Factors = Mapping[str, tuple[Tensor, Tensor]]  # path of a module -> A, shape (r, inputs), and B, shape (outputs, r)
 
-# What an adapter of PEFT can have beside the factors of linear layers, and which outputs would be other without.
+# Fields of PEFT's configuration that are applied here, ...
+KNOWN = {"r", "lora_alpha", "lora_dropout", "use_rslora", "rank_pattern", "alpha_pattern", "init_lora_weights"}
+KNOWN |= {"target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"}
+# ... that change no output of trained factors on linear layers (fan_in_fan_out turns the weights of Conv1D alone), ...
+KNOWN |= {"fan_in_fan_out", "megatron_config", "megatron_core", "qalora_group_size", "velora_config", "runtime_config"}
+KNOWN |= {"loftq_config", "eva_config", "corda_config", "lora_ga_config", "ensure_weight_tying"}
+# ... and that stand for more than that: the outputs would be other without.
 REFUSED = {
+    "bias": "it trains biases of the frozen layers",
     "use_dora": "it rescales whole rows of the weights (DoRA)",
     "lora_bias": "it trains biases beside B",
     "layer_replication": "it repeats layers of the model",
@@ -31,7 +39,7 @@ REFUSED = {
     "kasa_config": "it changes the frozen weights (KaSA)",
     "monteclora_config": "its factors are distributions (MonteCLoRA)",
 }
-MOVING = ("pissa", "olora", "corda", "loftq", "lora_ga")  # ways to start that change the frozen weights
+STARTS = ("true", "false", "none", "gaussian", "eva", "orthogonal", "mica")  # that leave the frozen weights as they are
 
 
 def config_of(backbone: Backbone, paths: list[str], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,7 +77,7 @@ def read_lora(
     Ranks that differ are made equal by zeros, scalings that differ by scaling B.
 
     Args:
-        config: of PEFT, with ``r``, ``lora_alpha`` ...
+        config: of PEFT, with ``r``, ``lora_alpha`` ...; patterns match paths of the backbone, see ``unwrapped``.
         tensors: named ``base_model.model.PATH.lora_A.weight`` and ``...lora_B.weight``.
         backbone: whose modules the paths name.
 
@@ -81,7 +89,7 @@ def read_lora(
     _check_layers(factors, backbone)
     rank = max(len(A) for A, _ in factors.values())
     rslora = bool(config.get("use_rslora", False))
-    alpha = float(config.get("lora_alpha", 8))
+    alpha = _number(config, "lora_alpha", config.get("lora_alpha", 8))
     scaling = scaling_of(alpha, rank, rslora)
     state = {}
     for path, (A, B) in factors.items():
@@ -94,7 +102,7 @@ def read_lora(
         "r": rank,
         "alpha": alpha,
         "rslora": rslora,
-        "dropout": float(config.get("lora_dropout") or 0.0),
+        "dropout": _number(config, "lora_dropout", config.get("lora_dropout") or 0.0),
         **places_of(sorted(factors), backbone),
     }
     return values, state
@@ -135,21 +143,21 @@ def places_of(paths: list[str], backbone: Backbone) -> dict[str, Any]:
 
 
 def _refuse_others(config: Mapping[str, Any]) -> None:
-    for key, reason in REFUSED.items():
-        if config.get(key):
-            raise FrostlineError(
-                f"{key} = {config[key]!r}: {reason}, which PAT 'lora' does not; only plain LoRA can be read."
-            )
-    if config.get("bias", "none") != "none":
-        raise FrostlineError(
-            f"bias = {config['bias']!r}: it trains biases of the frozen layers; only bias = 'none' can be read."
-        )
-    start = str(config.get("init_lora_weights", "")).lower()
-    if start.startswith(MOVING):
+    check_fields(config, KNOWN, REFUSED, "plain LoRA")
+    start = str(config.get("init_lora_weights", True)).lower()
+    if start not in STARTS:
         raise FrostlineError(
             f"init_lora_weights = {start!r} changes the frozen weights, so that the factors fit no plain model; save "
-            "the adapter with path_initial_model_for_weight_conversion, which makes it plain LoRA."
+            "the adapter with path_initial_model_for_weight_conversion, which makes it plain LoRA. Read are "
+            f"{', '.join(STARTS)}."
         )
+
+
+def _number(config: Mapping[str, Any], key: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise FrostlineError(f"{key} = {config[key]!r}: {value!r} is no number.") from None
 
 
 def _factors(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:

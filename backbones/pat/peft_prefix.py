@@ -9,7 +9,11 @@ from torch import Tensor
 
 from backbones.base import Backbone
 from backbones.core.errors import FrostlineError
+from backbones.pat.peft_files import check_fields
 
+# The table that PEFT saves is what a projection gives; its sizes stand in the table as well.
+KNOWN = {"num_virtual_tokens", "token_dim", "num_transformer_submodules", "num_attention_heads", "num_layers"}
+KNOWN |= {"encoder_hidden_size", "prefix_projection", "init_weights"}
 TABLE = "prompt_embeddings"  # float, shape (length, layers * 2 * width): of each layer the keys, then the values
 
 
@@ -49,6 +53,7 @@ def read_prefix(config: Mapping[str, Any], tensors: Mapping[str, Tensor], backbo
     Raises:
         FrostlineError: other tensors, or a table of another model.
     """
+    check_fields(config, KNOWN, {}, "plain tables of keys and values")
     others = sorted(set(tensors) - {TABLE})
     if TABLE not in tensors or others:
         said = f"it has {others[0]}" if others else f"it has no {TABLE}"

@@ -14,8 +14,9 @@ from torch.nn.functional import pad
 from backbones.base import Backbone
 from backbones.core.errors import FrostlineError
 from backbones.pat.lowrank import key_of, path_of, scaling_of
-from backbones.pat.peft_files import METHODS, WEIGHTS, read_peft, unwrapped
+from backbones.pat.peft_files import METHODS, WEIGHTS, read_peft
 from backbones.pat.peft_lora import read_lora
+from backbones.pat.peft_modules import unwrapped
 from backbones.pat.sites import LINEAR
 
 
@@ -131,9 +132,9 @@ def _read_adapter(folder: Path, backbone: Backbone) -> Adapter:
     config, tensors = read_peft(folder)
     if METHODS[config["peft_type"]] != "lora":
         raise FrostlineError(f"{folder} holds an adapter of type {config['peft_type']}; a pool takes LORA only.")
-    inside, outside = unwrapped(tensors, backbone)
     try:
-        values, state = read_lora(config, inside, backbone)
+        own_config, inside, outside = unwrapped(config, tensors, backbone)
+        values, state = read_lora(own_config, inside, backbone)
     except FrostlineError as error:
         raise FrostlineError(f"pool adapter {folder / WEIGHTS}: {error}") from error
     scaling = scaling_of(values["alpha"], values["r"], values["rslora"])
@@ -143,10 +144,6 @@ def _read_adapter(folder: Path, backbone: Backbone) -> Adapter:
         if part != "A":
             continue
         B, path = state[f"B.{key}"], path_of(key)
-        if not (torch.isfinite(A).all() and torch.isfinite(B).all()):
-            raise FrostlineError(
-                f"pool adapter {folder / WEIGHTS}: the factors at {path} are not finite; train it anew."
-            )
         found[path] = (A, B, scaling)
     return Adapter(folder, found, tuple(_notes(folder, config.get("base_model_name_or_path"), outside, backbone)))
 
