@@ -7,6 +7,7 @@ file is run. A whole model that was pickled shows its tensors too, since objects
 
 from __future__ import annotations
 
+import io
 import pickle
 import warnings
 import zipfile
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from backbones.core.errors import FrostlineError
+from backbones.core.pickles import check_pickle
 
 DEEPEST = 32  # levels of dictionaries and objects that are searched for tensors
 LAYERS = ("_parameters", "_buffers", "_modules")  # where a pickled module keeps its tensors
@@ -35,6 +37,10 @@ def load_torch(path: Path) -> Any:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 scripted = any(name.endswith("/constants.pkl") for name in archive.namelist())
+                for entry in archive.infolist():
+                    if entry.filename.endswith("/data.pkl"):
+                        with archive.open(entry) as stream:
+                            check_pickle(io.BytesIO(stream.read()), entry.file_size)
             if scripted:
                 raise FrostlineError(
                     f"{path} is a TorchScript archive, whose loading runs its code; save model.state_dict() as "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from loopback import Corrupt, Cut, Loopback
 
 from backbones.core.errors import FrostlineError
+from backbones.weightfiles import read_weights
 from benchmarks.catalog import BENCHMARKS
 from benchmarks.cifar import CIFAR10, CIFAR100, read_cifar, read_pickled_data
 from benchmarks.named import CifarBenchmark
@@ -120,8 +122,44 @@ def test_names_outside_the_table_are_refused(tmp_path: Path, raw: bytes) -> None
 )
 def test_a_claim_beyond_the_file_takes_no_memory(tmp_path: Path, claim: bytes) -> None:
     (tmp_path / "x").write_bytes(b"\x80\x04}" + claim + b".")
-    with pytest.raises(FrostlineError, match="claims a size that no CIFAR file has"):
+    with pytest.raises(FrostlineError, match="claims a size that no such file has"):
         read_pickled_data(tmp_path / "x")
+
+
+def nested(kind: str) -> bytes:
+    """Sixty levels, each of which holds the one below twice."""
+    level = {"tuples": b"2\x86", "wide": b"(00t".replace(b"00", b"h\x00" * 4), "frozen": b"(h\x00h\x00\x91"}[kind]
+    body = b"K\x01"
+    for _ in range(60):
+        body += (b"" if kind == "tuples" else b"q\x00") + level
+    return b"\x80\x04}" + body + b"K\x01s."
+
+
+@pytest.mark.parametrize("kind", ["tuples", "wide", "frozen"])
+def test_keys_whose_hash_would_never_end_are_refused(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "x").write_bytes(nested(kind))
+    with pytest.raises(FrostlineError, match="it nests tuples as no such file does"):
+        read_pickled_data(tmp_path / "x")
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+        archive.writestr("a/data.pkl", nested(kind))
+        archive.writestr("a/version", "3")
+    with pytest.raises(FrostlineError, match="nests tuples"):
+        read_weights(tmp_path / "a.pt")
+
+
+def test_names_that_would_never_end_in_words_are_refused(tmp_path: Path) -> None:
+    files = write_cifar100(tmp_path, classes=2)
+    lists: list[object] = [1]
+    for _ in range(60):
+        lists = [lists, lists]
+    meta = tmp_path / "cifar-100-python" / "meta"
+    for names in ([lists, "b"], [3, "b"]):
+        meta.write_bytes(pickle.dumps({**files["meta"], "fine_label_names": names}, protocol=2))
+        with pytest.raises(FrostlineError, match=r"meta is not a whole file.*where a name belongs"):
+            read_cifar(tmp_path / "cifar-100-python", CIFAR100, "x")
+    meta.write_bytes(pickle.dumps({**files["meta"], 7: 1}, protocol=2))
+    with pytest.raises(FrostlineError, match="int where a name belongs"):
+        read_cifar(tmp_path / "cifar-100-python", CIFAR100, "x")
 
 
 @settings(max_examples=150, deadline=None)
