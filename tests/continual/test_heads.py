@@ -128,7 +128,11 @@ def test_messages_of_refusals() -> None:
     head.partial_fit(*stream[0])
     with pytest.raises(FrostlineError, match=r"\(3, 9\); this head was fitted on \(n, 8\)"):
         head.scores(torch.zeros(3, 9))
-    with pytest.raises(FrostlineError, match="was learned in an earlier experience"):
+    broken = stream[1][0].clone()
+    broken[3, 5] = torch.inf
+    with pytest.raises(FrostlineError, match="features of sample 3 are not finite"):
+        head.partial_fit(broken, stream[1][1])
+    with pytest.raises(FrostlineError, match=f"class {int(stream[0][1].min())} was learned in an earlier experience"):
         head.partial_fit(*stream[0])
     with pytest.raises(FrostlineError, match=r"does not belong to the head 'slda' \(wrong or missing: metric"):
         Slda().build(0).load_state(head.state())

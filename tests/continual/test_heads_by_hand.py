@@ -13,6 +13,7 @@ from continual.heads.ipt import Ipt, IptHead
 from continual.heads.linear import Cosine, CosineRule, Linear
 from continual.heads.metric import Metric, oas_share
 from continual.heads.ranpac import _RIDGES, Ranpac, _choose
+from continual.heads.tuning import Schedule, steps
 from continual.testing import synthetic_stream
 
 TAU, LR = 0.5, 0.25
@@ -177,7 +178,8 @@ def test_the_ridge_of_ranpac_is_the_one_with_the_least_error_of_all_tried(seed: 
 
 @pytest.mark.parametrize("name", HEADS.names())
 def test_prototypes_are_named_and_belong_to_the_classes_seen(name: str) -> None:
-    head = HEADS.load(name)().build(0)
+    kind = HEADS.load(name)
+    head = kind(**({"units": 32} if "units" in kind.model_fields else {})).build(0)
     assert head.prototypes() == {}
     stream = synthetic_stream(4, 2, 10, 8, 0)
     for features, labels in stream:
@@ -226,3 +228,38 @@ def test_every_setting_of_the_loop_reaches_it(change: dict[str, object]) -> None
     features, labels = synthetic_stream(4, 4, 20, 8, 0)[0]
     plain, changed = (Linear(**each).build(0).partial_fit(features, labels).weight_ for each in ({}, change))
     assert not torch.allclose(plain, changed, atol=1e-6)
+
+
+def test_the_learning_rate_decays_along_a_cosine_over_all_steps_of_all_epochs() -> None:
+    schedule = Schedule(epochs=2, batch_size=4, lr=0.3, momentum=0.0, decay=True)
+    made = list(steps(6, schedule, torch.Generator().manual_seed(0), lambda *_: None, "x"))
+    assert [len(rows) for rows, _, _ in made] == [4, 2, 4, 2]
+    wanted = [0.3 * (1 + math.cos(math.pi * done / 4)) / 2 for done in range(4)]
+    assert [rate for _, rate, _ in made] == pytest.approx(wanted)
+    assert [where for _, _, where in made] == [f"epoch {e}, step {s}" for e in (1, 2) for s in (1, 2)]
+
+
+CHANGES = (
+    {"momentum": 0.0}, {"decay": False}, {"batch_size": 8}, {"lr": 0.01}, {"epochs": 3}, {"tau": 0.5}, {"noise": 0.0},
+    {"balance": False}, {"replay_size": 7}, {"settle": False}, {"metric": "none"}, {"shrinkage": 0.9},
+    {"prototypes": 2}, {"replay_weight": 0.1}, {"average": False},
+)  # fmt: skip
+
+
+def _category(seed: int = 0, **values: object) -> Tensor:
+    head = Ipt.model_validate({"prototypes": 3, "epochs": 2, **values}).build(seed)
+    for features, labels in synthetic_stream(6, 2, 30, 8, 0):
+        head.partial_fit(features, labels)
+    return head.category_
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: next(iter(change)))
+def test_every_setting_of_ipt_reaches_its_prototypes(change: dict[str, object]) -> None:
+    assert not torch.allclose(_category(), _category(**change), atol=1e-7)
+
+
+def test_ipt_draws_by_its_seed_and_its_logits_are_cosines_over_tau() -> None:
+    assert torch.equal(_category(), _category()) and not torch.equal(_category(), _category(seed=1))
+    head = _two_experiences()
+    probe = torch.tensor([[2.0, 0.0, 0.0]])
+    torch.testing.assert_close(head.scores(probe), head.category_[:, :1].T / TAU)
