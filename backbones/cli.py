@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from backbones.cli_shell import Version, make_app, run
 from backbones.commands import infuse, offsite, pretrain
 from backbones.commands.compress import compress
 from backbones.commands.distill import distill
 from backbones.commands.export import export
 from backbones.commands.probe import probe
-from backbones.core.errors import FrostlineError
+from backbones.commands.shared import tell_notes
+from backbones.core.outputs import guard_file, guard_folder
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
+app = make_app()
 app.add_typer(pretrain.app, name="pretrain")
 app.add_typer(infuse.app, name="infuse")
 app.add_typer(offsite.app, name="offsite")
@@ -27,7 +28,7 @@ app.command()(probe)
 
 
 @app.callback()
-def backbone() -> None:
+def backbone(version: Version = False) -> None:
     """Fold trained deltas into plain weights; add sparse differences up."""
 
 
@@ -40,16 +41,18 @@ def merge(
     image_size: Annotated[int | None, typer.Option(help="side of the input in pixels")] = None,
 ) -> None:
     """Write the weights of BASE with the delta folded in, as timm or transformers loads them without us."""
-    from backbones.catalog import LoadOptions
+    guard_folder(out)
+    from backbones.commands.shared import screen
+    from backbones.core.options import LoadOptions
     from backbones.merging import merge as merge_
 
     options = LoadOptions(weights=weights, image_size=image_size)
-    merged = merge_(base, delta, out, options, _tell)
-    for note in merged.notes:
-        typer.echo(f"note: {note}", err=True)
-    typer.echo(f"merged {merged.pat} into {base}: {merged.changed} of {merged.tensors} tensors changed")
-    typer.echo(f"features differ by {merged.difference:.1e} at most from those with the delta beside the backbone")
-    typer.echo(f"written to {merged.folder}; load it with: {merged.usage}")
+    with screen() as shown:
+        merged = merge_(base, delta, out, options, shown.progress)
+        tell_notes(merged.notes)
+        shown.say(f"merged {merged.pat} into {base}: {merged.changed} of {merged.tensors} tensors changed")
+        shown.say(f"features differ by {merged.difference:.1e} at most from those with the delta beside the backbone")
+        shown.say(f"written to {merged.folder}; load it with: {merged.usage}")
 
 
 SOURCE = "difference (.safetensors), folder of a delta or of a run, or pytorch_diff.bin of the published library"
@@ -67,13 +70,16 @@ def compose(
 
     Their order does not matter to any bit of the result.
     """
-    from backbones.catalog import LoadOptions
+    guard_folder(out)
     from backbones.cli_view import show_composed
+    from backbones.commands.shared import screen
     from backbones.compose.writing import compose as compose_
+    from backbones.core.options import LoadOptions
 
-    found = compose_(base, differences, out, LoadOptions(weights=weights, image_size=image_size), _tell)
-    for note in found.notes:
-        typer.echo(f"note: {note}", err=True)
+    options = LoadOptions(weights=weights, image_size=image_size)
+    with screen() as shown:
+        found = compose_(base, differences, out, options, shown.progress)
+    tell_notes(found.notes)
     show_composed(found)
 
 
@@ -86,29 +92,21 @@ def difference(
     weights: Annotated[Path | None, typer.Option(help="local weights of the backbone (.safetensors)")] = None,
 ) -> None:
     """Write what SOURCE changes in BASE as one file of a difference, see compose."""
-    from backbones.catalog import LoadOptions
+    guard_file(out, [source], read=(".safetensors", ".json", ".bin"))
+    from backbones.commands.shared import screen
     from backbones.compose.writing import export_difference
+    from backbones.core.options import LoadOptions
 
-    found = export_difference(base, source, out, k, LoadOptions(weights=weights), _tell)
-    for note in found.notes:
-        typer.echo(f"note: {note}", err=True)
-    typer.echo(f"written to {out}: {found.k:,} weights of {base} change; fingerprint of the base {found.base[:16]}")
-
-
-def _tell(phase: str, done: int, total: int) -> None:
-    if done < total:
-        typer.echo(f"{phase} ...", err=True)
+    with screen() as shown:
+        found = export_difference(base, source, out, k, LoadOptions(weights=weights), shown.progress)
+        tell_notes(found.notes)
+        words = f"{found.k:,} weights of {base} change; fingerprint of the base {found.base[:16]}"
+        shown.say(f"written to {out}: {words}")
 
 
 def main() -> None:
     """Run the command line; errors of the user end with one sentence and exit code 2."""
-    try:
-        app(standalone_mode=True)
-    except FrostlineError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run(app)
 
 
 if __name__ == "__main__":

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backbones.cli_shell import Version, complain, exit_code, make_app, run
 from backbones.core.errors import FrostlineError, unknown
 from backbones.core.registry import Registry
 
 if TYPE_CHECKING:
     from continual.settings import RunSettings
 
-app = typer.Typer(add_completion=False, no_args_is_help=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+app = make_app(no_args_is_help=False)
 
 DATA, MODEL, HEAD, STREAM, FOLDER = "Data", "Backbone and PAT", "Head", "Stream", "Run"
 LISTS = ("backbones", "pats", "heads", "benchmarks")
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, taken like Ctrl-C: what is computed is kept, and the run can be resumed."""
 
 
 def _option(words: str, panel: str, *names: str) -> Any:
@@ -33,7 +27,7 @@ def _option(words: str, panel: str, *names: str) -> Any:
 
 
 @app.callback(invoke_without_command=True)
-def run(
+def learn(
     context: typer.Context,
     benchmark: Annotated[str | None, _option("stream to learn, see --list benchmarks", DATA)] = None,
     data_root: Annotated[str | None, _option("folder or file with the data", DATA)] = None,
@@ -77,6 +71,7 @@ def run(
     resume: Annotated[Path | None, _option("continue the run in this folder", FOLDER)] = None,
     dry_run: Annotated[bool, _option("print the plan and stop", FOLDER, "--dry-run")] = False,
     list_: Annotated[str | None, _option(f"list {', '.join(LISTS)}", FOLDER, "--list")] = None,
+    version: Version = False,
 ) -> None:
     """Learn classes task after task on a frozen backbone, and forget little.
 
@@ -91,7 +86,7 @@ def run(
         _execute(_settings(given, config, resume), out, resume, store, dry_run=dry_run)
 
 
-_NOT_SETTINGS = {"out", "store", "config", "resume", "dry_run", "list_"}
+_NOT_SETTINGS = {"out", "store", "config", "resume", "dry_run", "list_", "version"}
 
 
 def _settings(given: dict[str, Any], config: Path | None, resume: Path | None) -> RunSettings:
@@ -166,25 +161,17 @@ def _new_folder(settings: RunSettings) -> Path:
 
 @contextmanager
 def _stoppable(begun: list[Path]) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into exit codes 130 and 143; ``begun`` holds the run folder once there is one."""
-
-    def terminate(_number: int, _frame: FrameType | None) -> NoReturn:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, terminate)
+    """Say what is kept when Ctrl-C or a signal ends the run; ``begun`` holds the run folder once there is one."""
     try:
         yield
     except KeyboardInterrupt as stop:
-        code = 143 if isinstance(stop, Terminated) else 130
         kept = (
             f"everything computed so far is kept. Continue with: cil-run --resume {begun[0]}"
             if begun
             else "nothing begun"
         )
-        typer.echo(f"\nstopped; {kept}", err=True)
-        raise typer.Exit(code) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        complain(f"\nstopped; {kept}")
+        raise typer.Exit(exit_code(stop)) from None
 
 
 def _list(what: str, given: dict[str, Any]) -> None:
@@ -258,13 +245,7 @@ def predict(
 
 def main() -> None:
     """Run the command line; errors of the user end with one sentence and exit code 2."""
-    try:
-        app(standalone_mode=True)
-    except FrostlineError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt as stop:
-        sys.exit(143 if isinstance(stop, Terminated) else 130)
+    run(app)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
-from rich.table import Table
 
-from backbones.cli_view import Bars
-from backbones.core.registry import Registry
+from backbones.cli_view import Bars, Grid, OurConsole, show_registry
+from backbones.core.visible import dumps, visible
+
+__all__ = ["Screen", "plan_table", "show_pats", "show_predictions", "show_registry", "show_report"]
 
 if TYPE_CHECKING:
     from backbones.base import Backbone
@@ -29,7 +29,7 @@ class Screen:
     """Progress bars under a live table of experiences; plain lines where the output is no terminal."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console()
+        self.console = console or OurConsole()
         self._bars = Bars(self.console, alone=False)
         self._rows: list[tuple[str, ...]] = []
         self._live: Live | None = None
@@ -42,6 +42,7 @@ class Screen:
         return self
 
     def __exit__(self, *error: Any) -> None:
+        self._bars.stop()
         if self._live is not None:
             self._live.update(self._table() if self._rows else "")
             self._live.__exit__(*error)
@@ -49,10 +50,9 @@ class Screen:
 
     def progress(self, phase: str, done: int, total: int) -> None:
         """Show how far a phase is (see ``backbones.core.samples.Progress``)."""
-        if self._live is None:
-            return
         self._bars.progress(phase, done, total)
-        self._live.update(self._group())
+        if self._live is not None:
+            self._live.update(self._group())
 
     def step(self, seed: int, step: Step, report: RunReport) -> None:
         """Add the line of an experience."""
@@ -72,16 +72,14 @@ class Screen:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(visible(text), highlight=False, markup=False, soft_wrap=True)
 
     def show(self, table: Any) -> None:
         """Print a table."""
         self.console.print(table)
 
-    def _table(self, last: int | None = None) -> Table:
-        table = Table(box=None, header_style="bold")
-        for name in _columns():
-            table.add_column(name, justify="right")
+    def _table(self, last: int | None = None) -> Grid:
+        table = Grid(None, *_columns(), right=_columns())
         for row in self._rows[-last:] if last else self._rows:
             table.add_row(*row)
         return table
@@ -97,20 +95,9 @@ def _columns() -> tuple[str, ...]:
     return ("seed", *STEP_HEADER)
 
 
-def show_registry(what: str, registry: Registry) -> None:
-    """Print name, one line and origin of everything registered."""
-    table = Table(title=what, title_justify="left", box=None, header_style="bold")
-    table.add_column("name", no_wrap=True)
-    table.add_column("what it is")
-    table.add_column("origin", no_wrap=True)
-    for entry in registry.entries():
-        table.add_row(entry.name, entry.summary, entry.origin)
-    Console().print(table, highlight=False)
-
-
 def show_pats(backbone: Backbone, facts: Sequence[PatFacts]) -> None:
     """Print what every registered PAT would train on a backbone and what it touches."""
-    table = Table(title=f"PATs on {backbone.name}", title_justify="left", box=None, header_style="bold")
+    table = Grid(f"PATs on {backbone.name}")
     for name in ("name", "trains", "identity", "merges"):
         table.add_column(name, justify="right" if name == "trains" else "left", no_wrap=True)
     table.add_column("what it is; what it touches")
@@ -119,7 +106,7 @@ def show_pats(backbone: Backbone, facts: Sequence[PatFacts]) -> None:
         trains = "does not fit" if fact.trains is None else f"{fact.trains:,}"
         identity, merges = ("yes" if known else "no" for known in (fact.identity, fact.mergeable))
         table.add_row(fact.name, trains, identity, merges, f"{fact.summary}; touches {fact.touches}", fact.origin)
-    console = Console()
+    console = OurConsole()
     console.print(table, highlight=False)
     total = f"{backbone.parameter_count:,}"
     console.print(
@@ -130,10 +117,10 @@ def show_pats(backbone: Backbone, facts: Sequence[PatFacts]) -> None:
     )
 
 
-def plan_table(plan: Plan, found: Estimate) -> Table:
+def plan_table(plan: Plan, found: Estimate) -> Grid:
     """Return the plan of a run as a table."""
     settings = plan.settings
-    table = Table(title="plan (nothing was run)", title_justify="left", box=None, show_header=False)
+    table = Grid("plan (nothing was run)", show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
     rows = found.experiences
@@ -169,17 +156,16 @@ def show_report(report: Report, folder: Path) -> None:
     """Print the figures of a report and where its files are."""
     from continual.figures_table import table_rows
 
-    console = Console()
-    table = Table(title=report.title, title_justify="left", box=None, header_style="bold")
+    console = OurConsole()
+    table = Grid(report.title)
     table.add_column("figure", no_wrap=True)
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("meaning")
     for row in table_rows(report):
         table.add_row(*row)
     console.print(table, highlight=False)
-    console.print(
-        f"report, plots and artefact: {folder} (page: {folder / 'report.html'})", highlight=False, soft_wrap=True
-    )
+    words = f"report, plots and artefact: {folder} (page: {folder / 'report.html'})"
+    console.print(visible(words), highlight=False, markup=False, soft_wrap=True)
 
 
 def show_predictions(
@@ -191,13 +177,10 @@ def show_predictions(
             {modality: name, "classes": [{"class": label, "score": score} for label, score in best]}
             for name, best in zip(names, found, strict=True)
         ]
-        Console().print_json(json.dumps(rows))
+        OurConsole().print(dumps(rows, indent=2), highlight=False, markup=False, soft_wrap=True)
         return
-    table = Table(box=None, header_style="bold")
-    table.add_column(modality)
-    table.add_column("class")
-    table.add_column("then")
+    table = Grid(None, modality, "class", "then")
     for name, best in zip(names, found, strict=True):
         then = ", ".join(f"{label} ({score:.3g})" for label, score in best[1:])
-        table.add_row(escape(name), f"{best[0][0]} ({best[0][1]:.3g})", then)
-    Console().print(table, highlight=False, soft_wrap=True)
+        table.add_row(name, f"{best[0][0]} ({best[0][1]:.3g})", then)
+    OurConsole().print(table, highlight=False, soft_wrap=True)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backbones.cli_shell import Version, make_app, run
 from backbones.core.errors import FrostlineError, unknown
 from backbones.core.registry import Registry
 from zeroshot.cli_options import Options, option, with_options
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
+if TYPE_CHECKING:
+    from benchmarks.passages import Passage
+
+app = make_app()
 
 LISTS = {  # word -> where its registry is; imported when it is asked for
     "scorers": ("zeroshot.scorers", "SCORERS"),
@@ -25,11 +28,15 @@ Inputs = Annotated[
     list[Path], typer.Argument(help="passages: files, folders, - for standard input, or the name of a sample")
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="write JSON here (.json, or .jsonl: a document a line)")]
+Force = Annotated[bool, typer.Option("--force", help="write over a file that this program did not write")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON lines instead of tables")]
 
 
 @app.callback(invoke_without_command=True)
-def top(list_: Annotated[str | None, option(f"list {', '.join(LISTS)}", "Options", "--list")] = None) -> None:
+def top(
+    list_: Annotated[str | None, option(f"list {', '.join(LISTS)}", "Options", "--list")] = None,
+    version: Version = False,
+) -> None:
     """Say which role each argument of an event has, with a frozen language model and global constraints."""
     if list_ is not None:
         from zeroshot.cli_view import show_registry
@@ -49,19 +56,27 @@ def registry(what: str) -> Registry:
 
 @app.command()
 @with_options
-def predict(inputs: Inputs, options: Options, json_: Json = False, out: Out = None) -> None:
+def predict(
+    inputs: Inputs,
+    options: Options,
+    json_: Json = False,
+    out: Out = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with what --out holds")] = False,
+    force: Force = False,
+) -> None:
     """Give every argument its role: a table for each event, or JSON."""
     from zeroshot import cli_view as view
-    from zeroshot.cli_output import sink
+    from zeroshot.cli_output import check_outputs, sink
     from zeroshot.cli_work import predictions
 
-    with view.Screen() as screen, sink(out, inputs, to_stdout=json_) as taker:
-        for result in predictions(inputs, options, screen):
+    if resume and out is None:
+        raise FrostlineError("--resume goes on with a file; name it with --out.")
+    check_outputs(inputs, out, options.cache, options.own_file(), force=force, resume=resume)
+    with view.Screen() as screen, sink(out, to_stdout=json_, resume=resume, say=screen.say) as taker:
+        for result in predictions(inputs, options, screen, taker.kept):
             taker.put(result)
             if not json_:
                 view.show_result(result)
-        if out is not None:
-            screen.say(f"{taker.count} {'document' if taker.count == 1 else 'documents'} written to {out}")
 
 
 @app.command()
@@ -75,8 +90,10 @@ def explain(
 ) -> None:
     """Say why each argument has its role: scores, runner-up, the rules that changed it and what they cost."""
     from zeroshot import cli_view as view
+    from zeroshot.cli_output import check_outputs
     from zeroshot.cli_work import explanations
 
+    check_outputs(inputs, None, options.cache, options.own_file())
     with view.Screen() as screen:
         for lines in explanations(inputs, options, screen, event=event, entity=entity, changed=changed):
             view.show(*lines)
@@ -89,13 +106,16 @@ def render(
     options: Options,
     out: Annotated[Path, typer.Option(help="the page to write")] = Path("passages.html"),
     title: Annotated[str | None, typer.Option(help="title of the page")] = None,
+    force: Force = False,
 ) -> None:
     """Write one self-contained page with texts, events and reasons; takes passages or results of predict --out."""
     from backbones.core.artifacts import write_text
     from zeroshot import cli_view as view
+    from zeroshot.cli_output import check_outputs
     from zeroshot.cli_work import results_of
     from zeroshot.render import render as page
 
+    check_outputs(inputs, out, options.cache, options.own_file(), force=force)
     with view.Screen() as screen:
         results = list(results_of(inputs, options, screen))
         write_text(out, page(results, title=title or "Event arguments"))
@@ -116,13 +136,15 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="seed of resampling and of random rows")] = 0,
     json_: Json = False,
     out: Out = None,
+    force: Force = False,
 ) -> None:
     """Compare predictions with gold roles: identification, classification, head match, with intervals."""
     from zeroshot import cli_view as view
-    from zeroshot.cli_output import sink
+    from zeroshot.cli_output import check_outputs, sink
     from zeroshot.cli_work import evaluation
 
-    with view.Screen() as screen, sink(out, gold, to_stdout=json_) as taker:
+    check_outputs(gold, out, options.cache, predicted, options.own_file(), force=force)
+    with view.Screen() as screen, sink(out, to_stdout=json_) as taker:
         report = evaluation(
             gold, options, screen, spans=spans, types=types, ablate=ablate, baselines=baselines, predicted=predicted,
             bootstrap=bootstrap, seed=seed,
@@ -138,21 +160,26 @@ def convert(
     to: Annotated[str, typer.Option(help="format to write, see --list formats")] = "native",
     out: Out = None,
     on_error: Annotated[str, typer.Option(help="stop or skip: what a bad document does")] = "stop",
+    force: Force = False,
 ) -> None:
     """Write passages in another format, with offsets checked and converted."""
     from benchmarks.passages import FORMATS, losses
     from zeroshot import cli_view as view
-    from zeroshot.cli_output import sink
-    from zeroshot.cli_work import passages
+    from zeroshot.cli_output import check_outputs, sink
+    from zeroshot.cli_work import each, passages
 
     form = FORMATS.load(to)
-    with view.Screen() as screen, sink(out, inputs, to_stdout=out is None) as taker:
-        for passage in passages(inputs, Options(on_error=on_error), screen):
-            for lost in losses(passage, form):
-                screen.say(f"note: {passage.doc_id}: {to} has no place for {lost.words}")
-            taker.put(form.write(passage))
-        if out is not None:
-            screen.say(f"{taker.count} {'document' if taker.count == 1 else 'documents'} written to {out}")
+    options = Options(on_error=on_error)
+    check_outputs(inputs, out, None, force=force)
+
+    def written(passage: Passage) -> object:
+        for lost in losses(passage, form):
+            screen.say(f"note: {passage.doc_id}: {to} has no place for {lost.words}")
+        return form.write(passage)
+
+    with view.Screen() as screen, sink(out, to_stdout=out is None, say=screen.say) as taker:
+        for document in each(passages(inputs, options, screen), written, options, screen):
+            taker.put(document)
 
 
 @app.command()
@@ -182,16 +209,7 @@ def lint(
 
 def main() -> None:
     """Run the command line; errors of the user end with one sentence and exit code 2."""
-    try:
-        app(standalone_mode=True)
-    except FrostlineError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:  # the reader of our output has gone, as with | head
-        sys.stderr.close()
-        sys.exit(141)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run(app)
 
 
 if __name__ == "__main__":

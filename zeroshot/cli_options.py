@@ -73,6 +73,10 @@ class Options:
         defaults = {key: value for key, value in said.items() if value is not None}
         return make_scorer(tuple(self.scorer or (DEFAULT,)), defaults, calibrate=self.calibrate, cache=self.cache)
 
+    def own_file(self) -> Path | None:
+        """Return the file of the user's ontology, None where a registered name or nothing is given."""
+        return None if self.ontology is None else Path(self.ontology)
+
     def predict_settings(self) -> PredictSettings:
         """Return the settings of prediction."""
         from zeroshot.predict import PredictSettings

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
-from backbones.cli_view import Bars
-from backbones.core.registry import Registry
+import backbones.cli_view
+from backbones.cli_view import Grid, OurConsole, show_registry
+from backbones.core.visible import visible
+
+__all__ = ["Screen", "show", "show_evaluation", "show_findings", "show_registry", "show_result"]
 
 if TYPE_CHECKING:
     from benchmarks.ontologies.lint import Finding
@@ -19,38 +20,19 @@ if TYPE_CHECKING:
     from zeroshot.result import ArgumentResult, EventResult, Result
 
 
-class Screen:
+class Screen(backbones.cli_view.Screen):
     """Progress bars and remarks on standard error."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True)
-        self._bars = Bars(self.console)
-        self.progress = self._bars.progress
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._bars.stop()
-
-    def say(self, text: str) -> None:
-        """Print a line to standard error."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def table(title: str | None, *columns: str, right: Sequence[str] = ()) -> Table:
-    """Return an empty table with these columns; those in ``right`` hold numbers."""
-    made = Table(title=title, title_justify="left", box=None, header_style="bold")
-    for name in columns:
-        made.add_column(name, justify="right" if name in right else "left", overflow="fold")
-    return made
+        super().__init__(OurConsole(stderr=True))
 
 
 def show(*things: Any) -> None:
     """Print tables and lines to standard output."""
-    console = Console()
+    console = OurConsole()
     for thing in things:
-        console.print(thing, highlight=False, markup=not isinstance(thing, str), soft_wrap=isinstance(thing, str))
+        line = isinstance(thing, str)
+        console.print(visible(thing) if line else thing, highlight=False, markup=False, soft_wrap=line)
 
 
 def show_result(result: Result) -> None:
@@ -71,16 +53,16 @@ def show_result(result: Result) -> None:
         show(f"note: {note}")
 
 
-def _event(event: EventResult, spans: dict[str, Any], result: Result) -> Table:
-    trigger = result.text[slice(*event.trigger.span)]
-    title = f"{event.id}: {event.type}, trigger [bold]{escape(trigger)}[/bold]"
-    made = table(title, "role", "argument", "type", "prob.", "margin", "changed by", right=("prob.", "margin"))
+def _event(event: EventResult, spans: dict[str, Any], result: Result) -> Grid:
+    title = f"{event.id}: {event.type}, trigger {result.text[slice(*event.trigger.span)]}"
+    made = Grid(title, "role", "argument", "type", "prob.", "margin", "changed by", right=("prob.", "margin"))
     for found in event.arguments:
-        made.add_row(*(escape(cell) for cell in _cells(found, spans)))
+        made.add_row(*_cells(found, spans))
     if event.rejected:
         words = ", ".join(repr(spans[found.entity].text) for found in event.rejected[:8])
         more = f" and {len(event.rejected) - 8} more" if len(event.rejected) > 8 else ""
-        made.caption, made.caption_justify = f"no role: {escape(words)}{more}", "left"
+        made.caption = Text(visible(f"no role: {words}{more}"), style="table.caption")
+        made.caption_justify = "left"
     return made
 
 
@@ -98,14 +80,14 @@ def show_evaluation(found: Evaluation) -> None:
     show(f"{first.documents} documents, {first.events} events, {first.arguments} gold arguments")
     given = first.accuracy is not None
     columns = ("class.", "95 %", "P", "R", *(("acc.",) if given else ("ident.", "head")), "diff.")
-    made = table(None, "row", *columns, right=columns)
+    made = Grid(None, "row", *columns, right=columns)
     for row in found.rows:
         made.add_row(*_row(row, given))
-    roles = table("roles of the first row, most gold arguments first", "role", "gold", "P", "R", "F1", right=("gold",))
+    roles = Grid("roles of the first row, most gold arguments first", "role", "gold", "P", "R", "F1", right=("gold",))
     for each in first.roles[:15]:
         score = each.score
         cells = (f"{100 * value:.1f}" for value in (score.precision, score.recall, score.f1))
-        roles.add_row(escape(each.name), str(score.gold), *cells)
+        roles.add_row(each.name, str(score.gold), *cells)
     show(made, roles)
     words = "acc.: share of given arguments with the right role"
     if not given:
@@ -125,7 +107,7 @@ def _row(row: NamedReport, given: bool) -> tuple[str, ...]:
     open_ = (f"{100 * report.identification.f1:.1f}", f"{100 * report.head_classification.f1:.1f}")
     change = row.difference
     return (
-        escape(f"{row.name} (oracle)" if row.kind == "oracle" else row.name),
+        f"{row.name} (oracle)" if row.kind == "oracle" else row.name,
         f"{100 * score.f1:.1f}",
         "" if score.interval is None else "{:.1f}-{:.1f}".format(*(100 * bound for bound in score.interval)),
         f"{100 * score.precision:.1f}",
@@ -152,11 +134,3 @@ def show_findings(found: Sequence[tuple[str, Sequence[Finding]]]) -> None:
 
 def _plural(word: str, count: int) -> str:
     return word if count == 1 else word + "s"
-
-
-def show_registry(what: str, registry: Registry) -> None:
-    """Print name, one line and origin of everything registered."""
-    made = table(what, "name", "what it is", "origin")
-    for entry in registry.entries():
-        made.add_row(entry.name, entry.summary, entry.origin)
-    show(made)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from backbones.core.errors import FrostlineError
 from backbones.core.reading import parse_json, read_text
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from zeroshot.cli_options import Options
     from zeroshot.cli_view import Screen
     from zeroshot.evaluate import Evaluation
-    from zeroshot.predict import Predictor
+    from zeroshot.predict import Predictor, Prepared
     from zeroshot.result import Result
 
+WORDS = 300  # characters of a foreign error that are said
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 
@@ -54,7 +55,14 @@ def each(items: Iterable[Given], work: Callable[[Given], Made], options: Options
     """Yield ``work(item)``; where ``--on-error skip`` is given, an item that cannot be worked on is said and left."""
     for item in items:
         try:
-            made = work(item)
+            try:
+                made = work(item)
+            except FrostlineError:
+                raise
+            except Exception as error:  # whatever the content of a document can cause, it ends that document alone
+                name = getattr(item, "doc_id", None)
+                words = f"{type(error).__name__}: {error}"
+                raise FrostlineError(f"document {name!r} cannot be worked on: {words[:WORDS]}.") from error
         except FrostlineError as error:
             if options.on_error != "skip":
                 raise
@@ -76,26 +84,39 @@ def predictor(inputs: Sequence[Path], options: Options, screen: Screen) -> tuple
     from zeroshot.scorers.calibrate import fit_corpus
     from zeroshot.scoring import requests_of
 
-    documents = list(found)
-    asked = [request for each in documents for group in requests_of(made.lay_out(each)[0]) for request in group]
+    laid = list(each(found, lambda passage: (passage, made.lay_out(passage)[0]), options, screen))
+    asked = [request for _, problem in laid for group in requests_of(problem) for request in group]
     fit_corpus(scorer, [request for request in asked if request.label], screen.progress)
-    return made, documents
+    return made, [passage for passage, _ in laid]
 
 
-def predictions(inputs: Sequence[Path], options: Options, screen: Screen) -> Iterator[Result]:
-    """Predict passages one by one."""
+def predictions(inputs: Sequence[Path], options: Options, screen: Screen, kept: Sequence[Any] = ()) -> Iterator[Result]:
+    """Predict passages one by one, but for those whose results are ``kept`` from an earlier call.
+
+    Raises:
+        FrostlineError: as reading and predicting do; results that another scorer gave.
+    """
+    from zeroshot.cli_output import remaining
+
     made, found = predictor(inputs, options, screen)
-    yield from each(found, lambda passage: made.predict(passage, screen.progress), options, screen)
+    for row in kept:
+        if not isinstance(row, dict) or row.get("scorer") != made.name:
+            other = row.get("scorer") if isinstance(row, dict) else None
+            raise FrostlineError(
+                f"--resume: the results that are there come from the scorer {other!r}, but now it is {made.name!r}; go "
+                "on with the same options, or name another file."
+            )
+    yield from each(remaining(found, kept), lambda passage: made.predict(passage, screen.progress), options, screen)
 
 
 def results_of(inputs: Sequence[Path], options: Options, screen: Screen) -> Iterator[Result]:
     """Yield the results in files that ``predict --out`` wrote, and predictions of all other inputs."""
     for path in inputs:
-        held = saved_results(path)
+        held = saved_results(path, options, screen)
         yield from held if held is not None else predictions([path], options, screen)
 
 
-def saved_results(path: Path) -> list[Result] | None:
+def saved_results(path: Path, options: Options, screen: Screen) -> Iterator[Result] | None:
     """Return the results in a file of ``predict --out``, None if it holds something else."""
     from zeroshot.result import Result
 
@@ -103,13 +124,23 @@ def saved_results(path: Path) -> list[Result] | None:
         return None
     try:
         text = read_text(path)
-        held = [parse_json(line) for line in text.splitlines()] if path.suffix == ".jsonl" else parse_json(text)
+        held = (
+            [_line(line) for line in text.split("\n") if line.strip()] if path.suffix == ".jsonl" else parse_json(text)
+        )
     except (ValueError, RecursionError):
         return None  # the reader of passages says what is wrong with it
     rows = held if isinstance(held, list) else [held]
-    if not rows or not all(isinstance(row, dict) and "solver" in row for row in rows):
+    if not any(isinstance(row, dict) and "solver" in row for row in rows):
         return None
-    return [Result.parse(row, f"{path}, result {number}") for number, row in enumerate(rows, start=1)]
+    numbered = enumerate(rows, start=1)
+    return each(numbered, lambda row: Result.parse(row[1], f"{path}, result {row[0]}"), options, screen)
+
+
+def _line(text: str) -> Any:
+    try:
+        return parse_json(text)
+    except (ValueError, RecursionError):
+        return None  # said when it is parsed as a result
 
 
 def explanations(
@@ -189,18 +220,56 @@ def evaluation(
     if predicted is not None:
         if ablate or baselines:
             raise FrostlineError("--predicted scores what is saved; --ablate and --baselines predict: leave one out.")
-        held = saved_results(predicted)
+        held = saved_results(predicted, options, screen)
         if held is None:
             raise FrostlineError(f"{predicted} holds no results; write some with `eae-zero predict --out`.")
-        gold = list(passages(inputs, options, screen))
         made = [as_passage(result) for result in held]
+        gold = list(passages(inputs, options, screen))
+        if options.on_error == "skip":
+            got = {passage.doc_id: passage for passage in made}
+            gold = list(each(gold, once(lambda passage: _comparable(passage, got)), options, screen))
         return evaluate_rows(gold, [(predicted.name, "predicted", made)], bootstrap=bootstrap, seed=seed)
     if options.candidates is None:
         options = replace(options, candidates="arguments" if spans else "auto")
     model, found = predictor(inputs, options, screen)
-    documents = [model.spell(passage)[0] for passage in found]
-    scored = compare.prepare(model, [blind(each, spans=spans, types=types) for each in documents], screen.progress)
+    spelled = list(each(found, once(lambda passage: model.spell(passage)[0]), options, screen))
+    if not spelled:
+        raise FrostlineError("there is no document to evaluate: name files with gold roles.")
+    done = 0
+
+    def scored(passage: Passage) -> tuple[Passage, Prepared]:
+        nonlocal done
+        screen.progress("scoring documents", done, len(spelled))
+        done += 1
+        return passage, model.prepare(blind(passage, spans=spans, types=types))
+
+    ready = list(each(spelled, scored, options, screen))
+    screen.progress("scoring documents", len(spelled), len(spelled))
+    documents, prepared = [passage for passage, _ in ready], [each for _, each in ready]
     made_rows = compare.rows(
-        model, documents, scored, ablations=ablate, baselines=baselines, seed=seed, progress=screen.progress
+        model, documents, prepared, ablations=ablate, baselines=baselines, seed=seed, progress=screen.progress
     )
     return evaluate_rows(documents, made_rows, bootstrap=bootstrap, seed=seed)
+
+
+def once(work: Callable[[Passage], Made]) -> Callable[[Passage], Made]:
+    """Return ``work`` for documents that each bear a name of their own."""
+    seen: set[str] = set()
+
+    def checked(passage: Passage) -> Made:
+        if passage.doc_id in seen:
+            raise FrostlineError(f"gold: doc_id {passage.doc_id!r} is given again; each document needs its own.")
+        seen.add(passage.doc_id)
+        return work(passage)
+
+    return checked
+
+
+def _comparable(passage: Passage, got: Mapping[str, Passage]) -> Passage:
+    """Return a gold passage that can be compared with its prediction."""
+    from zeroshot.evaluate.facts import compare_documents
+
+    if passage.doc_id not in got:
+        raise FrostlineError(f"predictions lack the gold document {passage.doc_id!r}.")
+    compare_documents(passage, got[passage.doc_id])
+    return passage

@@ -14,7 +14,7 @@ from pydantic import Field
 from backbones.core.errors import FrostlineError, unknown
 from backbones.core.samples import Progress, silent
 from backbones.core.settings import Settings
-from benchmarks.ontologies import Ontology, load_ontology
+from benchmarks.ontologies import Ontology, load_ontology, registered_ontology
 from benchmarks.passages import Passage, check_against, check_passage, read_record
 from benchmarks.passages.types import Candidates
 from zeroshot.build import build
@@ -232,4 +232,7 @@ class Predictor:
                 f"document {passage.doc_id!r} names no ontology: "
                 "pass one, such as --ontology ace or --ontology my.toml."
             )
-        return load_ontology(passage.ontology), ()
+        try:
+            return registered_ontology(passage.ontology), ()
+        except FrostlineError as error:
+            raise FrostlineError(f"document {passage.doc_id!r}: {error}") from None

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
+from backbones.core.outputs import made_by
 from zeroshot.page.cards import Sheet, card
 from zeroshot.page.colours import Look, looks, variables
 from zeroshot.page.markup import Markup, element, join
@@ -34,6 +35,7 @@ def render(results: Sequence[Result], *, title: str = "Event arguments") -> str:
         "head",
         element("meta", charset="utf-8"),
         Markup(f'<meta http-equiv="Content-Security-Policy" content="{policy}">'),
+        element("meta", name="generator", content=made_by()),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("title", title),
         element("style", style),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
+from backbones.core.outputs import made_by
 from backbones.core.settings import Settings
 from benchmarks.passages import Mention, Passage, Trigger, UserRule
 
@@ -99,8 +102,10 @@ class Result(Settings):
         doc_id, language, text, entities, constraints, tokens: as in the passage; entities that were found are added.
         ontology: name of the ontology; scorer: name and fingerprint; rules: constraints in force.
         notes: what the user must know: windows, ignored gold roles, fallbacks.
+        made_by: the mark by which a file of results is known as ours, so that it may be written over.
     """
 
+    made_by: str = Field(default_factory=made_by)
     doc_id: str
     ontology: str
     language: str

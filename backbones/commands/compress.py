@@ -18,6 +18,7 @@ from backbones.commands.shared import (
     TrainOption,
     WeightsOption,
 )
+from backbones.core.outputs import guard_folder
 
 if TYPE_CHECKING:
     from backbones.cli_view import Screen
@@ -62,14 +63,13 @@ def compress(
 
     OUT/model is an ordinary backbone with the compressed weights, OUT/packed holds the same weights in few bytes.
     """
+    guard_folder(out, [data_root])
     import torch
 
     from backbones.commands.shared import load, screen, task_for
     from backbones.lifecycle.compress.plan import Plan
     from backbones.lifecycle.compress.run import compress as compress_
-    from backbones.training.saving import refuse_existing
 
-    refuse_existing(out)
     values = {
         "bits": _numbers(bits, "bits"), "sparsity": _numbers(sparsity, "sparsity"), "granularity": granularity,
         "group": group, "scales": scales, "rounding": rounding, "embeddings": embeddings,

@@ -18,6 +18,8 @@ from backbones.commands.shared import (
     TrainOption,
     WeightsOption,
 )
+from backbones.core.errors import FrostlineError
+from backbones.core.outputs import guard_folder
 
 if TYPE_CHECKING:
     from backbones.base import Backbone
@@ -72,19 +74,16 @@ def distill(
     With --corpus it learns the teacher's layers from texts or images without labels; with --data the teacher is tuned
     on the task (unless --teacher-head is given), and the student learns its layers and then its answers there.
     """
+    guard_folder(out, [data, *(corpus or ())], resume=resume)
+    if not corpus and benchmark is None and data is None:
+        raise FrostlineError("nothing to distil on: pass --corpus (no labels), --data (labelled), or both.")
     from backbones.commands.shared import load, screen, task_for
-    from backbones.core.errors import FrostlineError
     from backbones.core.launch import pick_device
     from backbones.lifecycle.distill.distil import distil
     from backbones.lifecycle.distill.estimate import estimate
     from backbones.lifecycle.distill.heads import read_head
     from backbones.lifecycle.distill.images import flip_and_shift
-    from backbones.training.saving import refuse_existing
 
-    if not resume:
-        refuse_existing(out)
-    if not corpus and benchmark is None and data is None:
-        raise FrostlineError("nothing to distil on: pass --corpus (no labels), --data (labelled), or both.")
     rates = {"general": layer_lr, "tune": tune_lr, "layers": layer_lr, "answers": answer_lr}
     epochs = {"general": general_epochs if corpus else 0.0, "tune": tune_epochs}
     epochs |= {"layers": layer_epochs, "answers": answer_epochs}
@@ -149,7 +148,6 @@ def _shape(
     image_size: int | None,
 ) -> Backbone | Shape:
     from backbones.commands.shared import load
-    from backbones.core.errors import FrostlineError
     from backbones.lifecycle.distill.student import Shape
 
     sizes = {"width": width, "heads": heads, "inner": inner}
@@ -176,7 +174,6 @@ def _corpus(paths: Sequence[Path], teacher: Backbone, shown: Screen) -> Sequence
 def _varied(data: Labelled, augment: str | None, count: int, teacher: Backbone, seed: int, shown: Screen) -> Labelled:
     if augment is None:
         return data
-    from backbones.core.errors import FrostlineError
     from backbones.lifecycle.distill.augment import Variants, Varier, with_variants
     from backbones.lm import load_language_model
 

@@ -17,6 +17,7 @@ from backbones.commands.shared import (
     TrainOption,
     WeightsOption,
 )
+from backbones.core.outputs import guard_folder
 
 if TYPE_CHECKING:
     from backbones.base import Backbone
@@ -44,6 +45,7 @@ def export(
     seed: SeedOption = 0,
 ) -> None:
     """Write MODEL for deployment into OUT/model, run it, and compare features, time and (with data) accuracy."""
+    guard_folder(out, [data_root])
     import torch
 
     from backbones.commands.shared import load, read_task, screen
@@ -51,9 +53,7 @@ def export(
     from backbones.lifecycle.export.artefact import load_exported
     from backbones.lifecycle.export.probe import made_up
     from backbones.page import Prose, write_page
-    from backbones.training.saving import refuse_existing
 
-    refuse_existing(out)
     torch.set_num_threads(threads)
     with screen() as shown:
         task = None

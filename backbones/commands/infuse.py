@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backbones.commands.shared import OutOption, SeedOption
+from backbones.commands.shared import OutOption, SeedOption, tell_notes
+from backbones.core.outputs import guard_folder
 
 if TYPE_CHECKING:
     from backbones.cli_view import Screen
@@ -39,6 +40,7 @@ def acquire(
     most_bytes: BytesOption = None,
 ) -> None:
     """Find relation pairs in CORPUS by patterns and write OUT/pairs.jsonl, which you may edit."""
+    guard_folder(out, corpus)
     from backbones.commands.shared import screen
     from backbones.lifecycle.infuse.acquire import Filters
     from backbones.lifecycle.infuse.acquire import acquire as acquire_
@@ -46,9 +48,7 @@ def acquire(
     from backbones.lifecycle.infuse.pages import acquired_page
     from backbones.lifecycle.infuse.pairs import write_pairs
     from backbones.training.corpus import read_documents
-    from backbones.training.saving import refuse_existing
 
-    refuse_existing(out)
     values = {"min_count": min_count, "min_cues": min_cues, "min_pmi": min_pmi, "most": most, "longest": longest}
     filters = Filters.parse(values, "the filters")
     grammar = read_grammar(patterns)
@@ -78,6 +78,7 @@ def train(
     seed: SeedOption = 0,
 ) -> None:
     """Infuse pairs into BASE, whose weights stay as they are: OUT/delta holds the side network."""
+    guard_folder(out)
     from backbones.commands.shared import load, screen
     from backbones.deltas import save_delta
     from backbones.lifecycle.infuse.asking import ask
@@ -85,9 +86,7 @@ def train(
     from backbones.lifecycle.infuse.pairs import read_pairs
     from backbones.lifecycle.infuse.settings import KaidStyle
     from backbones.lifecycle.infuse.training import infuse
-    from backbones.training.saving import refuse_existing
 
-    refuse_existing(out)
     values = {
         "side": {"bottleneck": bottleneck, "layers": layers},
         "recipe": {"epochs": epochs, "lr": lr, "batch": batch, "seed": seed},
@@ -123,6 +122,7 @@ def distill(
     seed: SeedOption = 0,
 ) -> None:
     """Distill the infused model in DIR into fewer layers: OUT/model is an ordinary backbone."""
+    guard_folder(out, corpus)
     from backbones.commands.shared import screen
     from backbones.lifecycle.distill.layers import layer_map
     from backbones.lifecycle.infuse.distilling import distil_infused, draw_sentences
@@ -130,13 +130,11 @@ def distill(
     from backbones.lifecycle.infuse.saved import open_infused
     from backbones.training.corpus import read_documents
     from backbones.training.loop import Recipe
-    from backbones.training.saving import refuse_existing, save_backbone
+    from backbones.training.saving import save_backbone
 
-    refuse_existing(out)
     recipe = Recipe.parse({"epochs": epochs, "lr": lr, "batch": batch, "seed": seed}, "the recipe")
     backbone, delta = open_infused(infused, base)
-    for note in (*backbone.notes, *delta.notes):
-        typer.echo(f"note: {note}", err=True)
+    tell_notes((*backbone.notes, *delta.notes))
     layer_map(layers, backbone.depth)
     with screen() as shown:
         drawn = draw_sentences(read_documents(corpus, most_bytes, shown.progress), sentences, seed)

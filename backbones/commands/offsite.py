@@ -18,6 +18,7 @@ from backbones.commands.shared import (
     TrainOption,
     WeightsOption,
 )
+from backbones.core.outputs import guard_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,14 +51,13 @@ def split(
     seed: SeedOption = 0,
 ) -> None:
     """For the owner of MODEL: write OUT/model, which may be handed over, after a search for what is withheld."""
+    guard_folder(out, [distil])
     from backbones.commands.shared import load, screen
     from backbones.lifecycle.offsite.layout import Layout
     from backbones.lifecycle.offsite.middle import Distilling
     from backbones.lifecycle.offsite.pages import split_page
     from backbones.lifecycle.offsite.split import split as split_
-    from backbones.training.saving import refuse_existing
 
-    refuse_existing(out)
     full = load(model, weights, image_size)
     layout = Layout.of(full.depth, bottom, top, keep)
     values = {"epochs": epochs, "lr": lr, "batch": batch, "seed": seed}
@@ -93,6 +93,7 @@ def tune(
     seed: SeedOption = 0,
 ) -> None:
     """For the tuner: train an adapter and a head on what DIR holds, and write OUT/adapter for its owner."""
+    guard_folder(out, [data_root])
     from backbones.commands.shared import read_task, screen
     from backbones.core.settings import parse_pairs
     from backbones.lifecycle.offsite.exported import read_export
@@ -100,9 +101,7 @@ def tune(
     from backbones.lifecycle.offsite.tune import adapter_of
     from backbones.lifecycle.offsite.tune import tune as tune_
     from backbones.training.loop import Recipe
-    from backbones.training.saving import refuse_existing
 
-    refuse_existing(out)
     chosen = _adapter(pat, adapter)
     settings = parse_pairs(pat_set or [], "--pat-set")
     recipe = Recipe.parse({"epochs": epochs, "lr": lr, "batch": batch, "seed": seed}, "the recipe")
@@ -137,15 +136,14 @@ def plug(
     seed: SeedOption = 0,
 ) -> None:
     """For the owner of MODEL: put an adapter into it and write the result, OUT/model where it can be folded in."""
+    guard_folder(out, [data_root])
     from backbones.commands.shared import load, read_task, screen
     from backbones.core.errors import FrostlineError
     from backbones.lifecycle.offsite.exported import read_adapter, read_export
     from backbones.lifecycle.offsite.pages import plug_page
     from backbones.lifecycle.offsite.plug import plug as plug_
     from backbones.lifecycle.offsite.ways import four_ways
-    from backbones.training.saving import refuse_existing
 
-    refuse_existing(out)
     how = _head(head)
     read_adapter(adapter)
     if (how == "refit" or against_full is not None) and benchmark is None and data_root is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backbones.commands.shared import OutOption, SeedOption
+from backbones.core.outputs import guard_folder
 
 if TYPE_CHECKING:
     from backbones.lifecycle.pretrain.course import Pretrained, Stops
@@ -75,6 +76,7 @@ def text(
 
     On several devices: torchrun --nproc_per_node N -m backbones.cli pretrain text ..., --micro at most --batch / N.
     """
+    guard_folder(out, files, resume=True)  # whether it may exist is for the run to say
     from backbones.commands.shared import screen
     from backbones.lifecycle.pretrain.text import TextPlan, pretrain_text
 
@@ -128,6 +130,7 @@ def images(
     resume: ResumeOption = False,
 ) -> None:
     """Pre-train a vision transformer on labelled images, with augmentation."""
+    guard_folder(out, [data], resume=True)
     from backbones.commands.shared import screen
     from backbones.lifecycle.pretrain.images import ImagePlan, pretrain_images
     from backbones.lifecycle.pretrain.views import Augmentation

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backbones.commands.shared import BenchmarkOption, DataRootOption, OutOption, SeedOption
+from backbones.core.outputs import guard_folder
 
 if TYPE_CHECKING:
     from backbones.analysis.study import Study, Subject
@@ -49,6 +50,7 @@ def probe(
 
     Labelled data are divided into rows to learn from and rows to judge by; test data are never touched.
     """
+    guard_folder(out, [data_root])
     from backbones.analysis.cloze import read_cloze
     from backbones.analysis.pair_files import read_pairs
     from backbones.analysis.probe_page import facts_of, parts_of
@@ -56,9 +58,7 @@ def probe(
     from backbones.analysis.study import Wanted, run_study
     from backbones.commands.shared import screen
     from backbones.page import write_page
-    from backbones.training.saving import refuse_existing
 
-    refuse_existing(out)
     parts = _parts(what, labelled=bool(benchmark or data_root), spans=spans, pairs=pairs, cloze=cloze)
     with screen() as shown:
         files = _weights_of(models, weights or [])

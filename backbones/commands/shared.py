@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from backbones.cli_shell import complain
 
 if TYPE_CHECKING:
     from backbones.base import Backbone
@@ -124,9 +126,14 @@ def load(
     from backbones.catalog import LoadOptions, load_backbone
 
     found = load_backbone(name, LoadOptions(weights=weights, image_size=image_size, max_tokens=max_tokens))
-    for note in found.notes:
-        typer.echo(f"note: {note}", err=True)
+    tell_notes(found.notes)
     return found
+
+
+def tell_notes(notes: Iterable[str]) -> None:
+    """Print notes to standard error."""
+    for note in notes:
+        complain(f"note: {note}")
 
 
 @contextmanager

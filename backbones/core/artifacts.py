@@ -5,35 +5,65 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as dump_tensors
+from typing import TYPE_CHECKING, Any
 
 from backbones.core.errors import FrostlineError
 from backbones.core.reading import check_regular, open_regular
 
+if TYPE_CHECKING:  # a table of JSON lines is written without torch, which takes seconds to import
+    import torch
+
+
+def is_stream(path: Path) -> bool:
+    """Return whether ``path`` is written to as it is, never replaced: a device, a pipe, a number of an open file."""
+    if str(path).startswith(("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")):
+        return True  # also where it leads to a file: the shell that opened it goes on writing there
+    try:
+        kind = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(kind) or stat.S_ISDIR(kind))
+
+
+def open_stream(path: Path) -> int:
+    """Open a device or a pipe for writing and return its descriptor; a pipe that nobody reads is an OSError."""
+    number = path.name if path.parent in (Path("/dev/fd"), Path("/proc/self/fd")) else ""
+    known = {"/dev/stdout": 1, "/dev/stderr": 2}.get(str(path), int(number) if number.isdecimal() else None)
+    if known is not None:
+        return os.dup(known)
+    handle = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    os.set_blocking(handle, True)
+    return handle
+
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write ``content`` so that a reader sees the old file or the whole new one, never a part.
+
+    The file behind a link is written, not the link; a device or a pipe gets the bytes as they are.
 
     Raises:
         FrostlineError: the folder cannot be written to or the disk is full.
     """
     temporary: Path | None = None
     try:
+        if is_stream(path):
+            with os.fdopen(open_stream(path), "wb") as stream:
+                stream.write(content)
+            return
+        path = Path(os.path.realpath(path)) if path.is_symlink() else path
+        mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".part")
         temporary = Path(name)
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.chmod(0o644)
+        temporary.chmod(mode)
         temporary.replace(path)
     except OSError as error:
         raise FrostlineError(
@@ -67,6 +97,8 @@ def tensor_bytes(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str
         tensors: by name, on any device; they may share memory.
         metadata: strings by name.
     """
+    from safetensors.torch import save as dump_tensors
+
     ready: dict[str, torch.Tensor] = {}
     held: set[int] = set()
     for name, tensor in tensors.items():
@@ -91,6 +123,8 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     Raises:
         FrostlineError: the file is missing, truncated or no safetensors file.
     """
+    from safetensors import SafetensorError, safe_open
+
     try:
         check_regular(path)
         with safe_open(str(path), framework="pt") as handle:
@@ -135,6 +169,8 @@ def check_finite(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
 
 def digest_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
     """Return the hex SHA-256 of names, dtypes, shapes and bytes; the order of the mapping does not matter."""
+    import torch
+
     state = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()

@@ -52,11 +52,27 @@ def load_ontology(name: str | Path) -> Ontology:
     if isinstance(name, str) and name in ONTOLOGIES:
         return _named(name)
     path = Path(name).expanduser()
-    if path.exists() and not path.is_dir():
+    try:
+        found = path.exists() and not path.is_dir()
+    except (OSError, ValueError) as error:  # a name that is too long for a file, or has a null byte
+        raise FrostlineError(f"the ontology file {str(path)[:80]!r} cannot be read: {error}.") from None
+    if found:
         return _from_file(path)
     if isinstance(name, str) and not path.exists() and path.suffix not in _ENDINGS and path.name == name:
         raise FrostlineError(f"{unknown('ontology', name, ONTOLOGIES.names())} Or pass a {' or '.join(_ENDINGS)} file.")
     raise _missing(path)
+
+
+def registered_ontology(name: str) -> Ontology:
+    """Return the ontology that a document names; what stands in data is never taken for the path of a file.
+
+    Raises:
+        FrostlineError: nobody claims the name.
+    """
+    if name not in ONTOLOGIES:
+        known = unknown("ontology", name, ONTOLOGIES.names())
+        raise FrostlineError(f"{known} One of your own is passed as a file: --ontology FILE.")
+    return _named(name)
 
 
 @cache
@@ -176,4 +192,4 @@ def _not_json(path: Path, rule: str, line: int, column: int) -> FrostlineError:
     return FrostlineError(f"{path} is not JSON: {rule} (at line {line}, column {column}).")
 
 
-__all__ = ["ONTOLOGIES", "load_ontology"]
+__all__ = ["ONTOLOGIES", "load_ontology", "registered_ontology"]

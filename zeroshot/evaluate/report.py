@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
+from backbones.core.outputs import made_by
 from backbones.core.settings import Settings
 
 Interval = tuple[float, float]
@@ -128,6 +131,11 @@ class NamedReport(Settings):
 
 
 class Evaluation(Settings):
-    """Rows beside each other, all of the same documents; the first one is what was asked about."""
+    """Rows beside each other, all of the same documents; the first one is what was asked about.
 
+    Args:
+        made_by: see zeroshot.result.Result.
+    """
+
+    made_by: str = Field(default_factory=made_by)
     rows: tuple[NamedReport, ...]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from html import escape
 
+from backbones.core.visible import SIGNS
+
 VOID = frozenset({"input", "meta"})
-PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {0x7F: 0x2421}
-"""Control characters -> the signs that stand for them, one character for one."""
+KEPT = {code: sign for code, sign in SIGNS.items() if chr(code) != "\r"}
 
 
 class Markup(str):
@@ -16,13 +17,8 @@ class Markup(str):
 
 
 def shown(text: str) -> str:
-    """Return ``text`` as a page can hold it, character for character.
-
-    Control characters become the signs of Unicode's block "Control Pictures", halves of surrogate pairs U+FFFD: the
-    one cannot be written in HTML, the other not in UTF-8.
-    """
-    plain = text.translate(PICTURES)
-    return "".join("\ufffd" if "\ud800" <= letter <= "\udfff" else letter for letter in plain)
+    """Return ``text`` as a page can hold it, character for character (see ``visible``); ends of lines stay."""
+    return text.translate(KEPT)
 
 
 def safe(text: str) -> Markup:

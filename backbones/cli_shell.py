@@ -1,0 +1,119 @@
+"""What the three command lines share: -h, --version, completion, signals, exit codes, errors in one sentence."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from backbones.core.errors import FrostlineError
+from backbones.core.outputs import made_by
+from backbones.core.visible import visible
+
+BROKEN_PIPE = 141  # what a shell reports of a process that SIGPIPE ended
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP, taken like Ctrl-C: what is done is saved.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def exit_code(stop: KeyboardInterrupt) -> int:
+    """Return the exit code of a process that was stopped: 130, or 128 and the number of the signal."""
+    return 128 + (stop.number if isinstance(stop, Terminated) else signal.SIGINT)
+
+
+class Shell(TyperGroup):
+    """A group of commands whose ends are all alike: an error of the user is one sentence, a stop is no error."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was given."""
+        try:
+            with stoppable():
+                found = super().invoke(ctx)
+                sys.stdout.flush()
+                return found
+        except FrostlineError as error:
+            complain(f"error: {error}")
+            raise typer.Exit(error.exit_code) from None
+        except BrokenPipeError:  # the reader of our output has gone, as with | head
+            raise typer.Exit(BROKEN_PIPE) from None
+        except OSError as error:
+            place = f" ({error.filename})" if error.filename else ", as in writing to standard output"
+            complain(f"error: {error.strerror or error}{place}.")
+            raise typer.Exit(FrostlineError.exit_code) from None
+        except KeyboardInterrupt as stop:
+            complain("stopped")
+            raise typer.Exit(exit_code(stop)) from None
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into Terminated meanwhile; a second one does not disturb the saving of the first."""
+
+    def terminate(number: int, _frame: FrameType | None) -> NoReturn:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
+        raise Terminated(number)
+
+    wanted = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    before = {each: held for each in wanted if (held := signal.getsignal(each)) is not signal.SIG_IGN}  # as by nohup
+    for each in before:
+        signal.signal(each, terminate)
+    try:
+        yield
+    finally:
+        for each, held in before.items():
+            signal.signal(each, held)
+
+
+def complain(text: str) -> None:
+    """Print a line to standard error, if there is one still."""
+    with suppress(OSError, ValueError):
+        typer.echo(visible(text), err=True)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(made_by())
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", help="print the version", is_eager=True, callback=_version)]
+
+
+def make_app(*, no_args_is_help: bool = True) -> typer.Typer:
+    """Return an empty command line; its callback takes ``version: Version``."""
+    return typer.Typer(
+        cls=Shell,
+        no_args_is_help=no_args_is_help,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def run(app: typer.Typer) -> None:
+    """Run a command line to its exit code; output that nobody takes any more is no reason for a traceback."""
+    try:
+        app()
+    finally:
+        try:
+            sys.stdout.flush()
+        except (OSError, ValueError):  # Python flushes once more at its end, and would complain
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
