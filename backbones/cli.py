@@ -13,7 +13,7 @@ from backbones.commands.compress import compress
 from backbones.commands.distill import distill
 from backbones.commands.export import export
 from backbones.commands.probe import probe
-from backbones.commands.shared import tell_notes
+from backbones.commands.shared import check_paths, tell_notes
 from backbones.core.outputs import guard_file, guard_folder
 
 app = make_app()
@@ -42,6 +42,7 @@ def merge(
 ) -> None:
     """Write the weights of BASE with the delta folded in, as timm or transformers loads them without us."""
     guard_folder(out)
+    check_paths([delta])
     from backbones.commands.shared import screen
     from backbones.core.options import LoadOptions
     from backbones.merging import merge as merge_
@@ -71,6 +72,7 @@ def compose(
     Their order does not matter to any bit of the result.
     """
     guard_folder(out)
+    check_paths(differences)
     from backbones.cli_view import show_composed
     from backbones.commands.shared import screen
     from backbones.compose.writing import compose as compose_
@@ -93,6 +95,7 @@ def difference(
 ) -> None:
     """Write what SOURCE changes in BASE as one file of a difference, see compose."""
     guard_file(out, [source], read=(".safetensors", ".json", ".bin"))
+    check_paths([source])
     from backbones.commands.shared import screen
     from backbones.compose.writing import export_difference
     from backbones.core.options import LoadOptions

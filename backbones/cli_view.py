@@ -50,9 +50,10 @@ class Log:
         with self._lock:
             _, _, before = self._phases.setdefault(phase, (time.monotonic(), done, self._lines))
             self._now = (phase, done, total)
-            if self._is_due() or (done >= total and self._lines > before):
+            over = done >= total  # short phases are worth a line only after a long silence
+            if (self._lines > before if over else self._is_due()) or (over and time.monotonic() - self._spoke >= SOON):
                 self._say()
-            if done >= total:
+            if over:
                 self._phases.pop(phase)
                 self._now = None
             elif self._watch is None:

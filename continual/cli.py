@@ -11,6 +11,7 @@ import typer
 
 from backbones.cli_shell import Version, complain, exit_code, make_app, run
 from backbones.core.errors import FrostlineError, unknown
+from backbones.core.outputs import guard_folder
 from backbones.core.registry import Registry
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 app = make_app(no_args_is_help=False)
 
 DATA, MODEL, HEAD, STREAM, FOLDER = "Data", "Backbone and PAT", "Head", "Stream", "Run"
+WRITTEN = ("environment.json", "fingerprints.json", "report.json", "report.html", "plots")  # by every run
 LISTS = ("backbones", "pats", "heads", "benchmarks")
 
 
@@ -121,16 +123,31 @@ def _numbers(option: str, text: str) -> tuple[int, ...]:
         raise FrostlineError(f"{option} {text!r}: write whole numbers separated by commas, such as 10,5,5.") from None
 
 
+def _check_names(settings: RunSettings) -> None:
+    """Refuse names that nobody claims before anything heavy is imported."""
+    registry("benchmarks").check(settings.benchmark)
+    registry("heads").check(settings.head)
+    for part in settings.pat.split("+"):
+        registry("pats").check(part.strip())
+
+
 def _execute(
     settings: RunSettings, out: Path | None, resume: Path | None, store: Path | None, *, dry_run: bool
 ) -> None:
+    if resume is not None and out is not None:
+        raise FrostlineError(f"--resume continues in {resume} itself; leave --out {out} out.")
+    _check_names(settings)
+    data = [settings.data_root]
+    for place in [each for each in (resume or out, store) if each is not None]:
+        guard_folder(place, data, resume=True)
+    foreign = next((name for name in WRITTEN if out is not None and (out / name).exists()), None)
+    if out is not None and foreign is not None and not (out / "settings.toml").exists():
+        raise FrostlineError(f"--out {out} holds {foreign}, but no run; pass another folder.")
     from backbones.features import FeatureStore, store_folder
     from continual import cli_view as view
     from continual.plan import estimate, prepare, resolve
     from continual.runner import Run
 
-    if resume is not None and out is not None:
-        raise FrostlineError(f"--resume continues in {resume} itself; leave --out {out} out.")
     resolve(settings)
     begun: list[Path] = []
     with _stoppable(begun), view.Screen() as screen:
@@ -178,7 +195,7 @@ def _list(what: str, given: dict[str, Any]) -> None:
     from continual import cli_view as view
 
     table = registry(what)
-    if what == "pats":
+    if what == "pats" and given:  # a backbone was named, on which they are measured
         from continual.pats import facts, measured_on
 
         backbone = measured_on(_settings(given, None, None))

@@ -67,11 +67,12 @@ def predict(
     """Give every argument its role: a table for each event, or JSON."""
     from zeroshot import cli_view as view
     from zeroshot.cli_output import check_outputs, sink
-    from zeroshot.cli_work import predictions
+    from zeroshot.cli_work import check_there, predictions
 
     if resume and out is None:
         raise FrostlineError("--resume goes on with a file; name it with --out.")
     check_outputs(inputs, out, options.cache, options.own_file(), force=force, resume=resume)
+    check_there(inputs, options)
     with view.Screen() as screen, sink(out, to_stdout=json_, resume=resume, say=screen.say) as taker:
         for result in predictions(inputs, options, screen, taker.kept):
             taker.put(result)
@@ -91,9 +92,10 @@ def explain(
     """Say why each argument has its role: scores, runner-up, the rules that changed it and what they cost."""
     from zeroshot import cli_view as view
     from zeroshot.cli_output import check_outputs
-    from zeroshot.cli_work import explanations
+    from zeroshot.cli_work import check_there, explanations
 
     check_outputs(inputs, None, options.cache, options.own_file())
+    check_there(inputs, options)
     with view.Screen() as screen:
         for lines in explanations(inputs, options, screen, event=event, entity=entity, changed=changed):
             view.show(*lines)
@@ -112,10 +114,11 @@ def render(
     from backbones.core.artifacts import write_text
     from zeroshot import cli_view as view
     from zeroshot.cli_output import check_outputs
-    from zeroshot.cli_work import results_of
+    from zeroshot.cli_work import check_there, results_of
     from zeroshot.render import render as page
 
     check_outputs(inputs, out, options.cache, options.own_file(), force=force)
+    check_there(inputs, options)
     with view.Screen() as screen:
         results = list(results_of(inputs, options, screen))
         write_text(out, page(results, title=title or "Event arguments"))
@@ -141,9 +144,10 @@ def evaluate(
     """Compare predictions with gold roles: identification, classification, head match, with intervals."""
     from zeroshot import cli_view as view
     from zeroshot.cli_output import check_outputs, sink
-    from zeroshot.cli_work import evaluation
+    from zeroshot.cli_work import check_there, evaluation
 
     check_outputs(gold, out, options.cache, predicted, options.own_file(), force=force)
+    check_there([*gold, *([predicted] if predicted else [])], options)
     with view.Screen() as screen, sink(out, to_stdout=json_) as taker:
         report = evaluation(
             gold, options, screen, spans=spans, types=types, ablate=ablate, baselines=baselines, predicted=predicted,

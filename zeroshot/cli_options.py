@@ -14,7 +14,7 @@ import typer
 from backbones.core.errors import FrostlineError
 
 if TYPE_CHECKING:
-    from zeroshot.predict import PredictSettings
+    from zeroshot.predict_settings import PredictSettings
     from zeroshot.scorers.base import Scorer
 
 INPUT, MODEL, RULES = "Input", "Scorer", "Rules and decoding"
@@ -73,13 +73,37 @@ class Options:
         defaults = {key: value for key, value in said.items() if value is not None}
         return make_scorer(tuple(self.scorer or (DEFAULT,)), defaults, calibrate=self.calibrate, cache=self.cache)
 
+    def check(self) -> None:
+        """Refuse names that nobody claims and values out of range, before anything heavy is imported."""
+        from backbones.core.errors import unknown
+        from zeroshot.constraints import CONSTRAINTS
+        from zeroshot.scorers import SCORERS
+        from zeroshot.scorers.make import HOWS, parse_scorer
+
+        check_on_error(self.on_error)
+        for words in self.scorer or ():
+            SCORERS.check(parse_scorer(words)[0])
+        settings = self.predict_settings()
+        for name in (*settings.rules, *settings.without):
+            CONSTRAINTS.check(name)
+        for kind, value, known in (
+            ("calibration", self.calibrate, HOWS),
+            ("precision", self.precision or "auto", ("auto", "fp32", "bf16")),
+        ):
+            if value not in known:
+                raise unknown(kind, value, known)
+        if self.ontology is not None:
+            from benchmarks.ontologies import load_ontology
+
+            load_ontology(self.ontology)
+
     def own_file(self) -> Path | None:
         """Return the file of the user's ontology, None where a registered name or nothing is given."""
         return None if self.ontology is None else Path(self.ontology)
 
     def predict_settings(self) -> PredictSettings:
         """Return the settings of prediction."""
-        from zeroshot.predict import PredictSettings
+        from zeroshot.predict_settings import PredictSettings
 
         values = {
             "candidates": self.candidates,
@@ -97,6 +121,12 @@ class Options:
             "time_limit": self.time_limit,
         }
         return PredictSettings.parse(values, "the prediction")
+
+
+def check_on_error(value: str) -> None:
+    """Raise FrostlineError for a word that is neither stop nor skip."""
+    if value not in ("stop", "skip"):
+        raise FrostlineError(f"on_error: expected 'stop' or 'skip', found {value!r}.")
 
 
 def _rules(pairs: list[str]) -> dict[str, dict[str, str]]:

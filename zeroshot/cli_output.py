@@ -194,6 +194,8 @@ def sink(
         yield opened
     except BaseException:
         opened.close(failed=True)
+        if say is not None and path is not None and opened.count:
+            say(f"{_documents(opened.count)} written to {path} before it ended; --resume goes on with them")
         raise
     opened.close(failed=False)
     if say is not None and path is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,20 @@ def paths_of(inputs: Sequence[Path]) -> list[Path]:
 
     known = samples()
     return [known[str(path)] if str(path) in known and not path.exists() else path for path in inputs]
+
+
+def check_there(inputs: Sequence[Path], options: Options) -> None:
+    """Refuse options that are wrong and inputs that are not there, before anything heavy is imported.
+
+    Raises:
+        FrostlineError: see ``Options.check`` and ``read_passages``.
+    """
+    from benchmarks.passages import read_passages
+
+    options.check()
+    for path in paths_of(inputs):
+        if options.on_error == "stop" and str(path) != "-" and not os.path.lexists(path):
+            next(read_passages(path), None)  # says so, with the names that are nearest
 
 
 def passages(inputs: Sequence[Path], options: Options, screen: Screen) -> Iterator[Passage]:

@@ -5,63 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from backbones.core.errors import FrostlineError, unknown
 from backbones.core.samples import Progress, silent
-from backbones.core.settings import Settings
 from benchmarks.ontologies import Ontology, load_ontology, registered_ontology
 from benchmarks.passages import Passage, check_against, check_passage, read_record
-from benchmarks.passages.types import Candidates
 from zeroshot.build import build
 from zeroshot.candidates import find_mentions, sentences
 from zeroshot.constraints import CONSTRAINTS, Constraint
 from zeroshot.decode import decode
 from zeroshot.decoding import Decoding
 from zeroshot.explain import Explanation, explain
+from zeroshot.predict_settings import PredictSettings as PredictSettings
 from zeroshot.problem import Problem
 from zeroshot.report import to_result
 from zeroshot.result import Result
 from zeroshot.scorers.base import Scorer
 from zeroshot.scoring import score
-
-
-class PredictSettings(Settings):
-    """How roles are decided.
-
-    Args:
-        candidates: overrides what the events say: ``arguments``, ``entities`` or ``auto``.
-        finder: what finds mentions in raw text: ``auto``, ``rules`` or ``spacy``; spacy_model: name of its pipeline.
-        extent: how much of a noun group is a mention: ``full``, ``bare`` (no determiners) or its ``head``.
-        types: take entity types as ``given``, or ``infer`` them all.
-        reach: sentences before and after the trigger's own in which candidates that are not given may lie, None for
-            all. 0 by default: more than four arguments of five stand in the trigger's sentence even in a corpus made to
-            look beyond it (RAMS, Ebner et al. 2020, arXiv 1911.03766).
-        type_weight: factor on the scores of entity types against those of roles.
-        none_bias: log-odds added to "no role", in nats.
-        rules: settings of constraints by name.
-        without: constraints that are switched off.
-        best: number of assignments to give; margins: whether to prove what each role is worth.
-        time_limit: seconds for the decoding of one passage.
-    """
-
-    candidates: Candidates | None = None
-    finder: Literal["auto", "rules", "spacy"] = "auto"
-    spacy_model: str | None = None
-    extent: Literal["full", "bare", "head"] = "bare"
-    types: Literal["given", "infer"] = "given"
-    reach: int | None = Field(default=0, ge=0)
-    type_weight: float = Field(default=1.0, ge=0)
-    none_bias: float = 0.0
-    rules: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    without: tuple[str, ...] = ()
-    best: int = Field(default=1, ge=1, le=1000)
-    margins: bool = True
-    time_limit: float = Field(default=10.0, gt=0)
 
 
 def make_constraints(

@@ -17,6 +17,7 @@ from backbones.commands.shared import (
     TestOption,
     TrainOption,
     WeightsOption,
+    check_data,
 )
 from backbones.core.outputs import guard_folder
 
@@ -64,6 +65,8 @@ def compress(
     OUT/model is an ordinary backbone with the compressed weights, OUT/packed holds the same weights in few bytes.
     """
     guard_folder(out, [data_root])
+    check_data(benchmark, data_root)
+    shares = {"bits": _numbers(bits, "bits"), "sparsity": _numbers(sparsity, "sparsity")}
     import torch
 
     from backbones.commands.shared import load, screen, task_for
@@ -71,7 +74,7 @@ def compress(
     from backbones.lifecycle.compress.run import compress as compress_
 
     values = {
-        "bits": _numbers(bits, "bits"), "sparsity": _numbers(sparsity, "sparsity"), "granularity": granularity,
+        **shares, "granularity": granularity,
         "group": group, "scales": scales, "rounding": rounding, "embeddings": embeddings,
         "keep": [word.strip() for word in keep.split(",") if word.strip()], "retrain": retrain, "rounds": rounds,
         "recover": recover, "recipe": {"steps": steps, "batch": batch, "lr": lr, "seed": seed},

@@ -17,6 +17,8 @@ from backbones.commands.shared import (
     TestOption,
     TrainOption,
     WeightsOption,
+    check_data,
+    check_paths,
 )
 from backbones.core.errors import FrostlineError
 from backbones.core.outputs import guard_folder
@@ -77,6 +79,8 @@ def distill(
     guard_folder(out, [data, *(corpus or ())], resume=resume)
     if not corpus and benchmark is None and data is None:
         raise FrostlineError("nothing to distil on: pass --corpus (no labels), --data (labelled), or both.")
+    check_data(benchmark, data)
+    check_paths(corpus or ())
     from backbones.commands.shared import load, screen, task_for
     from backbones.core.launch import pick_device
     from backbones.lifecycle.distill.distil import distil

@@ -16,8 +16,10 @@ from backbones.commands.shared import (
     TestOption,
     TrainOption,
     WeightsOption,
+    check_data,
 )
 from backbones.core.outputs import guard_folder
+from backbones.lifecycle.export.formats import check_extra
 
 if TYPE_CHECKING:
     from backbones.base import Backbone
@@ -46,6 +48,8 @@ def export(
 ) -> None:
     """Write MODEL for deployment into OUT/model, run it, and compare features, time and (with data) accuracy."""
     guard_folder(out, [data_root])
+    check_extra(kind)
+    check_data(benchmark, data_root)
     import torch
 
     from backbones.commands.shared import load, read_task, screen

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backbones.commands.shared import OutOption, SeedOption, tell_notes
+from backbones.commands.shared import OutOption, SeedOption, check_paths, tell_notes
 from backbones.core.outputs import guard_folder
+from backbones.training.corpus import check_corpus
 
 if TYPE_CHECKING:
     from backbones.cli_view import Screen
@@ -41,6 +42,7 @@ def acquire(
 ) -> None:
     """Find relation pairs in CORPUS by patterns and write OUT/pairs.jsonl, which you may edit."""
     guard_folder(out, corpus)
+    check_corpus(corpus)
     from backbones.commands.shared import screen
     from backbones.lifecycle.infuse.acquire import Filters
     from backbones.lifecycle.infuse.acquire import acquire as acquire_
@@ -79,6 +81,7 @@ def train(
 ) -> None:
     """Infuse pairs into BASE, whose weights stay as they are: OUT/delta holds the side network."""
     guard_folder(out)
+    check_paths([pairs])
     from backbones.commands.shared import load, screen
     from backbones.deltas import save_delta
     from backbones.lifecycle.infuse.asking import ask
@@ -123,6 +126,8 @@ def distill(
 ) -> None:
     """Distill the infused model in DIR into fewer layers: OUT/model is an ordinary backbone."""
     guard_folder(out, corpus)
+    check_corpus(corpus)
+    check_paths([infused])
     from backbones.commands.shared import screen
     from backbones.lifecycle.distill.layers import layer_map
     from backbones.lifecycle.infuse.distilling import distil_infused, draw_sentences

@@ -17,6 +17,8 @@ from backbones.commands.shared import (
     TestOption,
     TrainOption,
     WeightsOption,
+    check_data,
+    check_paths,
 )
 from backbones.core.outputs import guard_folder
 
@@ -52,6 +54,7 @@ def split(
 ) -> None:
     """For the owner of MODEL: write OUT/model, which may be handed over, after a search for what is withheld."""
     guard_folder(out, [distil])
+    check_paths([distil] if distil is not None else [])
     from backbones.commands.shared import load, screen
     from backbones.lifecycle.offsite.layout import Layout
     from backbones.lifecycle.offsite.middle import Distilling
@@ -94,6 +97,9 @@ def tune(
 ) -> None:
     """For the tuner: train an adapter and a head on what DIR holds, and write OUT/adapter for its owner."""
     guard_folder(out, [data_root])
+    check_paths([folder])
+    chosen = _adapter(pat, adapter)
+    check_data(benchmark, data_root)
     from backbones.commands.shared import read_task, screen
     from backbones.core.settings import parse_pairs
     from backbones.lifecycle.offsite.exported import read_export
@@ -102,7 +108,6 @@ def tune(
     from backbones.lifecycle.offsite.tune import tune as tune_
     from backbones.training.loop import Recipe
 
-    chosen = _adapter(pat, adapter)
     settings = parse_pairs(pat_set or [], "--pat-set")
     recipe = Recipe.parse({"epochs": epochs, "lr": lr, "batch": batch, "seed": seed}, "the recipe")
     with screen() as shown:
@@ -137,6 +142,9 @@ def plug(
 ) -> None:
     """For the owner of MODEL: put an adapter into it and write the result, OUT/model where it can be folded in."""
     guard_folder(out, [data_root])
+    how = _head(head)
+    check_paths([adapter, *([against_full] if against_full is not None else [])])
+    check_data(benchmark, data_root)
     from backbones.commands.shared import load, read_task, screen
     from backbones.core.errors import FrostlineError
     from backbones.lifecycle.offsite.exported import read_adapter, read_export
@@ -144,7 +152,6 @@ def plug(
     from backbones.lifecycle.offsite.plug import plug as plug_
     from backbones.lifecycle.offsite.ways import four_ways
 
-    how = _head(head)
     read_adapter(adapter)
     if (how == "refit" or against_full is not None) and benchmark is None and data_root is None:
         raise FrostlineError("--head refit and --against-full need labelled data; pass --data-root or --benchmark.")

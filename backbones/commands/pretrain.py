@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backbones.commands.shared import OutOption, SeedOption
+from backbones.commands.shared import OutOption, SeedOption, check_paths
 from backbones.core.outputs import guard_folder
+from backbones.training.corpus import check_corpus
 
 if TYPE_CHECKING:
     from backbones.lifecycle.pretrain.course import Pretrained, Stops
@@ -77,6 +78,7 @@ def text(
     On several devices: torchrun --nproc_per_node N -m backbones.cli pretrain text ..., --micro at most --batch / N.
     """
     guard_folder(out, files, resume=True)  # whether it may exist is for the run to say
+    check_corpus(files)
     from backbones.commands.shared import screen
     from backbones.lifecycle.pretrain.text import TextPlan, pretrain_text
 
@@ -131,6 +133,7 @@ def images(
 ) -> None:
     """Pre-train a vision transformer on labelled images, with augmentation."""
     guard_folder(out, [data], resume=True)
+    check_paths([Path(data)])
     from backbones.commands.shared import screen
     from backbones.lifecycle.pretrain.images import ImagePlan, pretrain_images
     from backbones.lifecycle.pretrain.views import Augmentation

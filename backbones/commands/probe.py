@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backbones.commands.shared import BenchmarkOption, DataRootOption, OutOption, SeedOption
+from backbones.commands.shared import BenchmarkOption, DataRootOption, OutOption, SeedOption, check_data, check_paths
 from backbones.core.outputs import guard_folder
 
 if TYPE_CHECKING:
@@ -51,6 +51,9 @@ def probe(
     Labelled data are divided into rows to learn from and rows to judge by; test data are never touched.
     """
     guard_folder(out, [data_root])
+    parts = _parts(what, labelled=bool(benchmark or data_root), spans=spans, pairs=pairs, cloze=cloze)
+    check_data(benchmark, data_root)
+    check_paths(path for path in (spans, pairs, cloze) if path is not None)
     from backbones.analysis.cloze import read_cloze
     from backbones.analysis.pair_files import read_pairs
     from backbones.analysis.probe_page import facts_of, parts_of
@@ -59,7 +62,6 @@ def probe(
     from backbones.commands.shared import screen
     from backbones.page import write_page
 
-    parts = _parts(what, labelled=bool(benchmark or data_root), spans=spans, pairs=pairs, cloze=cloze)
     with screen() as shown:
         files = _weights_of(models, weights or [])
         subjects = _subjects(models, files, image_size, volumes)
@@ -89,7 +91,6 @@ def probe(
 
 
 def _parts(what: str | None, *, labelled: bool, **files: Path | None) -> set[str]:
-    from backbones.analysis.study import PARTS
     from backbones.core.errors import FrostlineError, unknown
 
     given = {name for name, file in files.items() if file is not None}
@@ -101,6 +102,8 @@ def _parts(what: str | None, *, labelled: bool, **files: Path | None) -> set[str
                 "--cloze with a file."
             )
         return chosen
+    from backbones.analysis.study import PARTS
+
     chosen = {word for word in (word.strip() for word in what.split(",")) if word}
     for word in sorted(chosen - set(PARTS)):
         raise unknown("part of a probe", word, PARTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,32 @@ OutOption = Annotated[Path, typer.Option(help="new folder for everything that co
 WeightsOption = Annotated[Path | None, typer.Option(help="local weights of a timm backbone (.safetensors)")]
 ImageSizeOption = Annotated[int | None, typer.Option(help="side of the input in pixels (default: the model's)", min=1)]
 SeedOption = Annotated[int, typer.Option(help="of everything that is drawn")]
+
+
+def check_paths(paths: Iterable[Path]) -> None:
+    """Raise FrostlineError for the first path at which nothing is; to be asked before anything heavy is imported."""
+    from backbones.core.errors import FrostlineError, nearest
+
+    for path in paths:
+        if not os.path.lexists(path):
+            beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+            close = nearest(path.name, beside, 1)
+            hint = f" Did you mean {path.parent / close[0]}?" if close else ""
+            raise FrostlineError(f"{path} does not exist.{hint}")
+
+
+def check_data(benchmark: str | None, data_root: str | None) -> None:
+    """Raise FrostlineError for labelled data that nobody can read; to be asked before anything heavy is imported.
+
+    Args:
+        benchmark, data_root: as in ``read_task``; both None for no data.
+    """
+    from benchmarks.catalog import BENCHMARKS
+
+    if benchmark is not None:
+        BENCHMARKS.check(benchmark)
+    elif data_root is not None:
+        _existing(data_root)
 
 
 def read_task(
@@ -62,8 +89,7 @@ def read_task(
         )
     name = benchmark or _kind(str(data_root))
     data = BENCHMARKS.load(name).load(data_root=data_root, progress=progress or silent)
-    for note in data.notes:
-        typer.echo(f"note: {note}", err=True)
+    tell_notes(data.notes)
     parts = [
         Labelled(part, part.labels, data.class_names, part.modality).few(count, seed)
         for part, count in ((data.train, train), (data.test, test))
@@ -102,8 +128,20 @@ def task_for(
 
 def _kind(root: str) -> str:
     """Return ``"folder"`` for a folder of images, else ``"text"``; raise FrostlineError where nothing is."""
-    from backbones.core.errors import FrostlineError
     from backbones.core.images import image_suffixes
+
+    path = _existing(root)
+    for number, file in enumerate(path.rglob("*") if path.is_dir() else ()):
+        if file.suffix.lower() in image_suffixes():
+            return "folder"
+        if number > 1000:
+            break
+    return "text"
+
+
+def _existing(root: str) -> Path:
+    """Return the path of a data root; raise FrostlineError where nothing is."""
+    from backbones.core.errors import FrostlineError
 
     path = Path(root.partition("::")[0])
     if not path.exists():
@@ -111,12 +149,7 @@ def _kind(root: str) -> str:
             f"the data root {path} does not exist; pass a folder with train/<class>/* and test/<class>/* (images or "
             "texts), or a file of texts (.csv, .tsv, .jsonl, .json)."
         )
-    for number, file in enumerate(path.rglob("*") if path.is_dir() else ()):
-        if file.suffix.lower() in image_suffixes():
-            return "folder"
-        if number > 1000:
-            break
-    return "text"
+    return path
 
 
 def load(

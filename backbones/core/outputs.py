@@ -96,7 +96,7 @@ def guard_folder(out: Path, inputs: Iterable[Path | str | None] = (), *, resume:
     Raises:
         FrostlineError: names the folder and what to do.
     """
-    if not resume and os.path.lexists(out):
+    if os.path.lexists(out) and not (resume and out.is_dir()):
         raise FrostlineError(f"{out} exists already; pass a folder that does not, or remove it.")
     for each in inputs:
         place = None if each is None else Path(each)

@@ -75,10 +75,14 @@ class Registry:
     def __contains__(self, name: str) -> bool:
         return name in self._entries
 
-    def load(self, name: str) -> Any:
-        """Import what ``name`` stands for; raises FrostlineError with the nearest names if nobody claims it."""
+    def check(self, name: str) -> None:
+        """Raise FrostlineError with the nearest names if nobody claims ``name``; nothing is imported."""
         if name not in self._entries:
             raise unknown(self.kind, name, self._entries)
+
+    def load(self, name: str) -> Any:
+        """Import what ``name`` stands for; raises FrostlineError as ``check`` does."""
+        self.check(name)
         return self._entries[name].load()
 
 

@@ -76,6 +76,12 @@ def split_sentences(text: str) -> list[str]:
     return found
 
 
+def check_corpus(paths: Sequence[Path]) -> None:
+    """Raise FrostlineError, before anything is read, if a path does not exist or a folder holds no text."""
+    for path in paths:
+        _files(path)
+
+
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
         found = sorted(file for file in path.rglob("*") if file.is_file() and _is_text(file))

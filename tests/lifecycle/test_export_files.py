@@ -123,7 +123,7 @@ def test_mistakes_are_named(tmp_path, program):
 
 
 def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setattr("backbones.lifecycle.export.graph.find_spec", lambda name: None)
+    monkeypatch.setattr("backbones.lifecycle.export.formats.find_spec", lambda name: None)
     with pytest.raises(FrostlineError, match=r"onnxruntime.*frostline\[export\].*torch-export"):
         check_extra("int8")
 

@@ -12,6 +12,7 @@ from zeroshot.scorers import SCORERS
 from zeroshot.scorers.base import Scorer
 
 DEFAULT = "embedding"
+HOWS = ("none", "pmi", "corpus")
 
 
 def parse_scorer(words: str) -> tuple[str, float, dict[str, str]]:

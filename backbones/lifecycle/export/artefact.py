@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from backbones.base import Backbone
 from backbones.core.artifacts import write_json
-from backbones.core.errors import FrostlineError, unknown
+from backbones.core.errors import FrostlineError
 from backbones.core.reading import read_json
 from backbones.core.samples import Progress, silent
 from backbones.core.tokens import TextPreprocessing
 from backbones.encoder import usual_chunk
-from backbones.lifecycle.export.graph import check_extra, export_onnx, export_program, quantise_onnx
+from backbones.lifecycle.export.formats import FORMATS as FORMATS
+from backbones.lifecycle.export.formats import check_extra
+from backbones.lifecycle.export.graph import export_onnx, export_program, quantise_onnx
 from backbones.lifecycle.export.pickles import refuse_pickles
 from backbones.merging import made_whole
 from backbones.training.saving import refuse_existing
 
-Format = Literal["onnx", "torch-export", "int8"]
-FORMATS = get_args(Format)
 MANIFEST = "export.json"
 FILES = {"onnx": "model.onnx", "int8": "model.onnx", "torch-export": "model.pt2"}
 TOLERANCE = 1e-5  # of features, relative to the largest of them
@@ -65,10 +65,8 @@ def export(
         FrostlineError: unknown format, a missing package, ``out`` exists, fewer than two samples, or features that
             are not those of the backbone: by more than 1e-5 of the largest, for int8 a mean cosine below 0.9.
     """
-    if kind not in FORMATS:
-        raise unknown("format", kind, FORMATS)
-    refuse_existing(out)
     check_extra(kind)
+    refuse_existing(out)
     if len(samples) < 2:
         raise FrostlineError(f"{len(samples)} samples to compare the export on; pass two or more.")
     batch = backbone.preprocessing(list(samples))
@@ -138,9 +136,7 @@ def load_exported(folder: Path, threads: int = 1) -> Run:
             f"{folder} is no exported backbone: {MANIFEST} cannot be read ({error}); pass a folder that backbone "
             "export wrote."
         ) from error
-    if kind not in FORMATS:
-        raise unknown("format", str(kind), FORMATS)
-    check_extra(kind)
+    check_extra(str(kind))
     path = folder / FILES[kind]
     try:
         return _program(path) if kind == "torch-export" else _session(path, threads)

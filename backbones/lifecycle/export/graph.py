@@ -6,7 +6,6 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from backbones.base import Backbone
-from backbones.core.errors import FrostlineError
+from backbones.lifecycle.export.formats import check_extra as check_extra
 
 BATCH, LENGTH, FEATURES = "batch", "length", "features"
-NEEDED = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "int8": ("onnx", "onnxscript", "onnxruntime")}
 
 
 class FeatureModel(nn.Module):
@@ -32,16 +30,6 @@ class FeatureModel(nn.Module):
 
     def forward(self, batch: Tensor) -> Tensor:
         return self.backbone.features(batch)
-
-
-def check_extra(kind: str) -> None:
-    """Raise FrostlineError if a package that a format needs is not installed."""
-    missing = [name for name in NEEDED.get(kind, ()) if find_spec(name) is None]
-    if missing:
-        raise FrostlineError(
-            f"the format {kind!r} needs {', '.join(missing)}; install them with pip install 'frostline[export]', or "
-            "pass --format torch-export, which needs nothing more."
-        )
 
 
 def export_program(backbone: Backbone, example: Tensor, path: Path) -> None:
