@@ -11,7 +11,7 @@ import typer
 
 from backbones.cli_shell import Version, complain, exit_code, make_app, run
 from backbones.core.errors import FrostlineError, unknown
-from backbones.core.outputs import guard_folder
+from backbones.core.outputs import check_paths, guard_folder
 from backbones.core.registry import Registry
 
 if TYPE_CHECKING:
@@ -137,6 +137,7 @@ def _execute(
     if resume is not None and out is not None:
         raise FrostlineError(f"--resume continues in {resume} itself; leave --out {out} out.")
     _check_names(settings)
+    check_paths([Path(settings.weights).expanduser()] if settings.weights else [])
     data = [settings.data_root]
     for place in [each for each in (resume or out, store) if each is not None]:
         guard_folder(place, data, resume=True)
@@ -195,7 +196,7 @@ def _list(what: str, given: dict[str, Any]) -> None:
     from continual import cli_view as view
 
     table = registry(what)
-    if what == "pats" and given:  # a backbone was named, on which they are measured
+    if what == "pats" and {"backbone", "weights"} & given.keys():  # a backbone to measure them on
         from continual.pats import facts, measured_on
 
         backbone = measured_on(_settings(given, None, None))
@@ -228,6 +229,7 @@ def registry(what: str) -> Registry:
 @app.command("report")
 def report_(folder: Annotated[Path, typer.Argument(help="run folder")]) -> None:
     """Print the report of a run again and redraw its pictures and page."""
+    check_paths([folder])
     from continual import cli_view as view
     from continual.report import REPORT, read_report
     from continual.runner import draw
@@ -249,6 +251,7 @@ def predict(
     json_: Annotated[bool, typer.Option("--json", help="print JSON instead of a table")] = False,
 ) -> None:
     """Classify images or texts with the artefact of a finished run."""
+    check_paths([folder])
     from continual import cli_view as view
     from continual.artefact import read_artefact
     from continual.inputs import read_inputs

@@ -10,7 +10,6 @@ import typer
 
 from backbones.commands.shared import OutOption, SeedOption, check_paths, tell_notes
 from backbones.core.outputs import guard_folder
-from backbones.training.corpus import check_corpus
 
 if TYPE_CHECKING:
     from backbones.cli_view import Screen
@@ -42,7 +41,7 @@ def acquire(
 ) -> None:
     """Find relation pairs in CORPUS by patterns and write OUT/pairs.jsonl, which you may edit."""
     guard_folder(out, corpus)
-    check_corpus(corpus)
+    _check_corpus(corpus)
     from backbones.commands.shared import screen
     from backbones.lifecycle.infuse.acquire import Filters
     from backbones.lifecycle.infuse.acquire import acquire as acquire_
@@ -126,7 +125,7 @@ def distill(
 ) -> None:
     """Distill the infused model in DIR into fewer layers: OUT/model is an ordinary backbone."""
     guard_folder(out, corpus)
-    check_corpus(corpus)
+    _check_corpus(corpus)
     check_paths([infused])
     from backbones.commands.shared import screen
     from backbones.lifecycle.distill.layers import layer_map
@@ -170,3 +169,9 @@ def _show(shown: Screen, out: Path, title: str, lead: str, parts: Sequence[Part]
         if isinstance(part, Table):
             shown.table(part)
     shown.say(f"page: {write_page(out, title, lead, parts, facts)}")
+
+
+def _check_corpus(paths: Sequence[Path]) -> None:
+    from backbones.training.corpus import check_corpus
+
+    check_corpus(paths)

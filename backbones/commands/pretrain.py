@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,6 @@ import typer
 
 from backbones.commands.shared import OutOption, SeedOption, check_paths
 from backbones.core.outputs import guard_folder
-from backbones.training.corpus import check_corpus
 
 if TYPE_CHECKING:
     from backbones.lifecycle.pretrain.course import Pretrained, Stops
@@ -78,7 +78,7 @@ def text(
     On several devices: torchrun --nproc_per_node N -m backbones.cli pretrain text ..., --micro at most --batch / N.
     """
     guard_folder(out, files, resume=True)  # whether it may exist is for the run to say
-    check_corpus(files)
+    _check_corpus(files)
     from backbones.commands.shared import screen
     from backbones.lifecycle.pretrain.text import TextPlan, pretrain_text
 
@@ -212,3 +212,9 @@ def _show(found: Pretrained, shown: Any) -> None:
         shown.say(f"model: {found.model}; load it with: {found.usage}")
         shown.say(f"page: {page}")
     ranks.leave()
+
+
+def _check_corpus(paths: Sequence[Path]) -> None:
+    from backbones.training.corpus import check_corpus
+
+    check_corpus(paths)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backbones.cli_shell import complain
+from backbones.core.outputs import check_paths as check_paths
 
 if TYPE_CHECKING:
     from backbones.base import Backbone
@@ -27,18 +27,6 @@ OutOption = Annotated[Path, typer.Option(help="new folder for everything that co
 WeightsOption = Annotated[Path | None, typer.Option(help="local weights of a timm backbone (.safetensors)")]
 ImageSizeOption = Annotated[int | None, typer.Option(help="side of the input in pixels (default: the model's)", min=1)]
 SeedOption = Annotated[int, typer.Option(help="of everything that is drawn")]
-
-
-def check_paths(paths: Iterable[Path]) -> None:
-    """Raise FrostlineError for the first path at which nothing is; to be asked before anything heavy is imported."""
-    from backbones.core.errors import FrostlineError, nearest
-
-    for path in paths:
-        if not os.path.lexists(path):
-            beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
-            close = nearest(path.name, beside, 1)
-            hint = f" Did you mean {path.parent / close[0]}?" if close else ""
-            raise FrostlineError(f"{path} does not exist.{hint}")
 
 
 def check_data(benchmark: str | None, data_root: str | None) -> None:

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from backbones.core.artifacts import is_stream, open_stream
-from backbones.core.errors import FrostlineError
+from backbones.core.errors import FrostlineError, nearest
 
 PARTS = ("train", "test", "val")  # of a folder of data that is divided already; nothing else in it is read
 HEAD = 4096  # bytes in which a mark must stand
@@ -105,6 +105,16 @@ def guard_folder(out: Path, inputs: Iterable[Path | str | None] = (), *, resume:
             if part.is_dir() and out.resolve().is_relative_to(part.resolve()):
                 raise FrostlineError(f"{out} lies in {part}, whose files are read as data; pass a folder elsewhere.")
     check_writable(out, "--out")
+
+
+def check_paths(paths: Iterable[Path]) -> None:
+    """Raise FrostlineError for the first path at which nothing is; to be asked before anything heavy is imported."""
+    for path in paths:
+        if not os.path.lexists(path):
+            beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+            close = nearest(path.name, beside, 1)
+            hint = f" Did you mean {path.parent / close[0]}?" if close else ""
+            raise FrostlineError(f"{path} does not exist.{hint}")
 
 
 def check_writable(out: Path, option: str = "--out") -> None:
