@@ -42,7 +42,7 @@ def merge(
 ) -> None:
     """Write the weights of BASE with the delta folded in, as timm or transformers loads them without us."""
     guard_folder(out)
-    check_paths([delta])
+    check_paths([delta], "delta")
     from backbones.commands.shared import screen
     from backbones.core.options import LoadOptions
     from backbones.merging import merge as merge_

@@ -137,7 +137,6 @@ def _execute(
     if resume is not None and out is not None:
         raise FrostlineError(f"--resume continues in {resume} itself; leave --out {out} out.")
     _check_names(settings)
-    check_paths([Path(settings.weights).expanduser()] if settings.weights else [])
     data = [settings.data_root]
     for place in [each for each in (resume or out, store) if each is not None]:
         guard_folder(place, data, resume=True)

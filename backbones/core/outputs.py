@@ -107,14 +107,19 @@ def guard_folder(out: Path, inputs: Iterable[Path | str | None] = (), *, resume:
     check_writable(out, "--out")
 
 
-def check_paths(paths: Iterable[Path]) -> None:
-    """Raise FrostlineError for the first path at which nothing is; to be asked before anything heavy is imported."""
+def check_paths(paths: Iterable[Path], what: str = "") -> None:
+    """Raise FrostlineError for the first path at which nothing is; to be asked before anything heavy is imported.
+
+    Args:
+        paths: of inputs; what: they should hold, for the message.
+    """
     for path in paths:
         if not os.path.lexists(path):
             beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
             close = nearest(path.name, beside, 1)
             hint = f" Did you mean {path.parent / close[0]}?" if close else ""
-            raise FrostlineError(f"{path} does not exist.{hint}")
+            lack = f"{path} holds no {what}: it does not exist." if what else f"{path} does not exist."
+            raise FrostlineError(lack + hint)
 
 
 def check_writable(out: Path, option: str = "--out") -> None:
@@ -133,7 +138,9 @@ def check_writable(out: Path, option: str = "--out") -> None:
 
 def _unwritable(option: str, out: Path, error: OSError | ValueError) -> FrostlineError:
     reason = getattr(error, "strerror", None) or error
-    return FrostlineError(f"{option} {out} cannot be written: {reason}. Free some space or name another place.")
+    return FrostlineError(
+        f"cannot write {option} {out}: {reason}. Free some space or pass another {'file' if out.suffix else 'folder'}."
+    )
 
 
 def _check_stream(out: Path, option: str) -> None:
