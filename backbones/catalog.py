@@ -174,6 +174,7 @@ def _no_weights(name: str, weights: Path) -> FrostlineError:
 def _vision_model(name: str, options: LoadOptions, config: Any) -> Backbone:
     from backbones.core.preprocess import Preprocessing
     from backbones.hub import fetch
+    from backbones.processors import read_processor
     from backbones.vit import from_transformers
 
     if options.weights is not None:
@@ -190,8 +191,8 @@ def _vision_model(name: str, options: LoadOptions, config: Any) -> Backbone:
             f"{len(wrong)} of another shape ({', '.join(wrong[:3])}). Save the model again."
         )
     notes = () if processor else ("no preprocessor_config.json: channel mean and std of 0.5 are assumed",)
-    mean, std = (tuple(processor.get(key) or (0.5, 0.5, 0.5)) for key in ("image_mean", "image_std"))
-    usual = Preprocessing(int(getattr(module.config, "image_size", 224)), "direct", 0.875, "bicubic", mean, std)
+    side = int(getattr(module.config, "image_size", 224))
+    usual = read_processor(processor, name, options.preprocessing, side) if processor else Preprocessing(side)
     return from_transformers(module, name, options.adjust(usual, name), notes)
 
 

@@ -61,11 +61,13 @@ def timm_folder(name: str, config: dict[str, Any], options: LoadOptions) -> Back
 def _from_timm(module: Any, name: str, options: LoadOptions, notes: tuple[str, ...]) -> Backbone:
     from timm.data import resolve_model_data_config
 
-    from backbones.core.preprocess import Preprocessing
+    from backbones.core.preprocess import KERNELS, Preprocessing
     from backbones.vit import from_timm
 
     data = resolve_model_data_config(module)
-    kernel = "bilinear" if data["interpolation"] == "bilinear" else "bicubic"
+    kernel = data["interpolation"] if data["interpolation"] in KERNELS else "bicubic"
+    if kernel != data["interpolation"]:
+        notes = (*notes, f"its images are to be resized by {data['interpolation']!r}, for which bicubic is taken")
     usual = Preprocessing(
         data["input_size"][-1], "direct", data["crop_pct"], kernel, tuple(data["mean"]), tuple(data["std"])
     )

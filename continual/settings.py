@@ -49,7 +49,7 @@ class RunSettings(Settings):
         backbone: name or folder, None for the benchmark's, see ``cil-run --list backbones``.
         weights: file of weights for the backbone, None for its usual ones.
         image_size: side of the input in pixels, None for the backbone's own.
-        preprocessing: of images, ``direct`` or ``crop``; None for ``direct``.
+        preprocessing: of images, ``direct`` or ``crop``; None for what the backbone's folder states, else ``direct``.
         pooling: of a text encoder, ``mean`` or ``cls``; None for what its folder states, else ``mean``.
         max_tokens: of a text, None for what the encoder takes.
         pat: registered name, or several joined by ``+``; pat_settings: its settings, of a stack by member.

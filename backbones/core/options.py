@@ -19,7 +19,7 @@ class LoadOptions:
     Args:
         weights: a local file of weights (.safetensors, or .pth/.bin read with ``weights_only``), None for the usual.
         image_size: side of the input in pixels, None for the model's own.
-        preprocessing: ``"direct"`` or ``"crop"``, None for ``"direct"``.
+        preprocessing: ``"direct"`` or ``"crop"``, None for what the model's folder states, else ``"direct"``.
         pooling: of a text encoder, see ``backbones.text.POOLINGS``, None for what its folder states, else ``"mean"``.
         max_tokens: of a text, None for what the encoder takes.
     """

@@ -13,11 +13,14 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from backbones.core.errors import FrostlineError, unknown
+from backbones.core.reading import beyond, limits
 
 MODES = {
     "direct": "resize both sides to the input size",
     "crop": "resize the shorter side to size / crop_share, then crop the centre",
 }
+
+KERNELS = {"bicubic": "bicubic", "bilinear": "bilinear", "nearest": "nearest-exact"}
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,10 @@ class Preprocessing:
         size: side of the square input in pixels.
         mode: ``"direct"`` or ``"crop"`` (see MODES).
         crop_share: side of the crop divided by the resized shorter side (0.875 is 224 of 256).
-        interpolation: ``"bicubic"`` or ``"bilinear"``, with antialiasing, on 8-bit values.
-        mean: mean of each channel, on the scale 0 to 1.
-        std: standard deviation of each channel, on the scale 0 to 1.
+        interpolation: ``"bicubic"`` or ``"bilinear"``, with antialiasing, or ``"nearest"``; on 8-bit values.
+        mean: mean of each channel, of scaled values.
+        std: standard deviation of each channel, of scaled values.
+        scale: factor on values of 0 to 255.
     """
 
     size: int
@@ -39,18 +43,26 @@ class Preprocessing:
     interpolation: str = "bicubic"
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    scale: float = 1 / 255
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise unknown("preprocessing", self.mode, MODES)
-        if self.interpolation not in ("bicubic", "bilinear"):
-            raise unknown("interpolation", self.interpolation, ("bicubic", "bilinear"))
+        if self.interpolation not in KERNELS:
+            raise unknown("interpolation", self.interpolation, KERNELS)
         if self.size < 1 or not 0 < self.crop_share <= 1:
             raise FrostlineError(
                 f"preprocessing: size {self.size} must be at least 1 and crop_share {self.crop_share} in (0, 1]."
             )
         if not all(value > 0 for value in self.std):
             raise FrostlineError(f"preprocessing: std {self.std} must be above 0 in every channel.")
+        if not self.scale > 0:
+            raise FrostlineError(f"preprocessing: scale {self.scale} must be above 0.")
+
+    @property
+    def edge(self) -> int:
+        """Length of the shorter side before the centre is cropped, in pixels."""
+        return max(self.size, round(self.size / self.crop_share))
 
     def described(self) -> dict[str, Any]:
         """Return all settings, for reports and keys."""
@@ -82,7 +94,9 @@ class Preprocessing:
             pixels = torch.cat([self._resize(image) for image in single])
         else:
             pixels = torch.empty(0, 3, self.size, self.size)
-        mean, std = (torch.tensor(row).view(1, 3, 1, 1) * 255 for row in (self.mean, self.std))
+        if not any(self.mean) and set(self.std) == {1.0}:
+            return (pixels.float() * self.scale).contiguous()
+        mean, std = (torch.tensor(row).view(1, 3, 1, 1) * (1.0 / self.scale) for row in (self.mean, self.std))
         # Contiguous: a convolution of another memory layout sums in another order, and bits must not depend on that.
         return ((pixels.float() - mean) / std).contiguous()
 
@@ -119,10 +133,15 @@ class Preprocessing:
         if self.mode == "direct":
             target = (self.size, self.size)
         else:
-            scale = max(self.size, round(self.size / self.crop_share)) / min(height, width)
-            target = (max(self.size, round(height * scale)), max(self.size, round(width * scale)))
+            short = min(height, width)
+            target = (self.edge * height // short, self.edge * width // short)  # whole pixels, as torchvision has it
+            if target[0] * target[1] > limits().pixels:
+                raise beyond(
+                    f"an image of {width} x {height} becomes one of {target[1]} x {target[0]} pixels", "pixels"
+                )
         if target != (height, width):
-            pixels = interpolate(pixels, size=target, mode=self.interpolation, antialias=True, align_corners=False)
+            smooth = {"antialias": True, "align_corners": False} if self.interpolation != "nearest" else {}
+            pixels = interpolate(pixels, size=target, mode=KERNELS[self.interpolation], **smooth)
         top, left = ((side - self.size) // 2 for side in pixels.shape[-2:])
         return pixels[..., top : top + self.size, left : left + self.size]
 

@@ -16,6 +16,7 @@ from backbones.core.samples import Progress, silent
 from backbones.core.tokens import TextPreprocessing
 from backbones.lm import isolated
 from backbones.merging import WEIGHTS, compare_features, made_whole, probe_features
+from backbones.processors import write_processor
 from backbones.text import Reading
 from backbones.vit import timm_config
 
@@ -96,19 +97,7 @@ def _transformers(backbone: Backbone, folder: Path, out: Path, language_model: A
         also = f", eae-zero --lm {out}" if language_model is not None else ""
         return f"cil-run --backbone {out}{also}, or {type(module).__name__}.from_pretrained({str(out)!r})"
     assert isinstance(preprocessing, Preprocessing)
-    write_json(
-        folder / "preprocessor_config.json",
-        {
-            "image_processor_type": "ViTImageProcessor",
-            "do_resize": True,
-            "do_rescale": True,
-            "do_normalize": True,
-            "size": {"height": preprocessing.size, "width": preprocessing.size},
-            "resample": 3 if preprocessing.interpolation == "bicubic" else 2,
-            "image_mean": list(preprocessing.mean),
-            "image_std": list(preprocessing.std),
-        },
-    )
+    write_json(folder / "preprocessor_config.json", write_processor(preprocessing))
     return f"cil-run --backbone {out}, or {type(module).__name__}.from_pretrained({str(out)!r})"
 
 

@@ -270,7 +270,8 @@ def test_the_preprocessing_of_a_folder_is_used(tmp_path):
     (tmp_path / "saved" / "preprocessor_config.json").write_text(settings)
     backbone = load_backbone(str(tmp_path / "saved"))
     assert backbone.notes == ()
-    assert backbone.preprocessing == Preprocessing(16, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    wanted = Preprocessing(16, interpolation="bilinear", mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    assert backbone.preprocessing == wanted  # bilinear is what its class takes where nothing is said
 
 
 def test_a_folder_needs_no_network_and_does_not_look_for_one(tmp_path, monkeypatch):

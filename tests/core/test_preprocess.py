@@ -107,7 +107,7 @@ def test_what_was_set_is_described_and_changed_only_on_a_copy():
     usual = Preprocessing(16)
     assert usual.with_mode("crop").described() == {**usual.described(), "mode": "crop"}
     assert usual.mode == "direct"
-    assert set(usual.described()) == {"size", "mode", "crop_share", "interpolation", "mean", "std"}
+    assert set(usual.described()) == {"size", "mode", "crop_share", "interpolation", "mean", "std", "scale"}
 
 
 @pytest.mark.parametrize(
