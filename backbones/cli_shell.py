@@ -38,7 +38,7 @@ def exit_code(stop: KeyboardInterrupt) -> int:
 
 
 class Shell(TyperGroup):
-    """A group of commands whose ends are all alike: an error of the user is one sentence, a stop is no error."""
+    """A group of commands that end alike where they are stopped, or where nobody takes their output any more."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was given."""
@@ -47,15 +47,8 @@ class Shell(TyperGroup):
                 found = super().invoke(ctx)
                 sys.stdout.flush()
                 return found
-        except FrostlineError as error:
-            complain(f"error: {error}")
-            raise typer.Exit(error.exit_code) from None
         except BrokenPipeError:  # the reader of our output has gone, as with | head
             raise typer.Exit(BROKEN_PIPE) from None
-        except OSError as error:
-            place = f" ({error.filename})" if error.filename else ", as in writing to standard output"
-            complain(f"error: {error.strerror or error}{place}.")
-            raise typer.Exit(FrostlineError.exit_code) from None
         except KeyboardInterrupt as stop:
             complain("stopped")
             raise typer.Exit(exit_code(stop)) from None
@@ -108,9 +101,16 @@ def make_app(*, no_args_is_help: bool = True) -> typer.Typer:
 
 
 def run(app: typer.Typer) -> None:
-    """Run a command line to its exit code; output that nobody takes any more is no reason for a traceback."""
+    """Run a command line to its exit code; an error that the user can mend is one sentence."""
     try:
         app()
+    except FrostlineError as error:
+        complain(f"error: {error}")
+        sys.exit(error.exit_code)
+    except OSError as error:
+        place = f" ({error.filename})" if error.filename else ", as in writing to standard output"
+        complain(f"error: {error.strerror or error}{place}.")
+        sys.exit(FrostlineError.exit_code)
     finally:
         try:
             sys.stdout.flush()

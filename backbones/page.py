@@ -6,12 +6,12 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from backbones.core.artifacts import write_bytes, write_json, write_text
 from backbones.core.errors import FrostlineError
+from backbones.core.visible import escape
 
 PAGE, DATA = "report.html", "report.json"
 STYLE = """

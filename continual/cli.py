@@ -257,7 +257,7 @@ def predict(
 
     classifier = read_artefact(folder, seed, device)
     for note in classifier.notes:
-        typer.echo(f"note: {note}", err=True)
+        complain(f"note: {note}")
     names, raw = read_inputs(inputs, classifier.encoder.backbone.modality, classifier.ceilings)
     view.show_predictions(names, classifier.predict(raw, top), classifier.encoder.backbone.modality, as_json=json_)
 

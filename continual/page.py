@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from html import escape
 
+from backbones.core.visible import escape
 from continual.figures_table import STEP_HEADER, step_rows, table_rows
 from continual.report import MultiReport, Report, RunReport
 

@@ -93,7 +93,9 @@ def _contents(results: Sequence[Result]) -> Markup:
 def _document(result: Result, colours: Mapping[str, Look], prefix: str) -> Markup:
     sheet = Sheet(result, {mention.id: mention for mention in result.entities}, colours, prefix)
     cards = [card(sheet, number) for number in range(len(result.events))]
-    about = " · ".join([f"ontology {result.ontology}", f"scorer {result.scorer}", f"language {result.language}"])
+    named = {"ontology": result.ontology, "scorer": result.scorer, "language": result.language}
+    facts = [join([f"{word} ", element("bdi", name)]) for word, name in named.items()]
+    about = Markup(" · ".join(facts))
     left = element("div", passage(result, colours), _legend(result, colours), _how(sheet), class_="left")
     right = element("div", *(cards or [element("p", "No events.", class_="quiet")]), class_="cards")
     heading = element("h2", element("bdi", result.doc_id))

@@ -98,14 +98,14 @@ def train(
     found = read_pairs(pairs / "pairs.jsonl" if pairs.is_dir() else pairs)
     backbone = load(base)
     with screen() as shown:
-        done = infuse(
-            backbone, found, settings, checkpoint=_beside(out, "safetensors"), progress=shown.progress, say=shown.say
-        )
+        state = _beside(out, "safetensors")
+        done = infuse(backbone, found, settings, checkpoint=state, keep=True, progress=shown.progress, say=shown.say)
         save_delta(done.delta, out / "delta", base, seed)
         answers = ask(backbone, done, settings, progress=shown.progress) if done.split.held_out else []
         if not answers:
             shown.say("no head was held out, so that nothing is asked: hold out a greater share, or acquire more pairs")
         _show(shown, out, *infused_page(done, answers, settings, base))
+        state.unlink(missing_ok=True)
         shown.say(f"written to {out / 'delta'}; a small student: backbone infuse distill {out} --corpus FILE --out DIR")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backbones.commands.shared import OutOption, SeedOption, check_paths
+from backbones.commands.shared import OutOption, SeedOption, check_paths, tell_notes
 from backbones.core.outputs import guard_folder
 
 if TYPE_CHECKING:
@@ -192,8 +192,7 @@ def read_images(data: str, held: float, seed: int, progress: Any) -> Any:
     if any((root / name).is_dir() for name in ("train", "test", "val")):
         return read_task("folder", data, progress=progress)
     names, listed = list_classes(root, root.name, progress)
-    for note in listed.notes:
-        typer.echo(f"note: {note}", err=True)
+    tell_notes(listed.notes)
     pictures: Any = listed  # read one by one when asked for, as a sequence is
     whole = Labelled(pictures, listed.labels, names, "image")
     check_task(Task(root.name, whole, whole))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from typing import Any
@@ -25,6 +26,11 @@ def visible(text: str) -> str:
     Tabs and ends of lines stay. Halves of surrogate pairs, which no file can hold, become U+FFFD.
     """
     return text.replace("\r\n", "\n").translate(SIGNS)
+
+
+def escape(text: str) -> str:
+    """Return ``text`` as HTML holds it in content and in quoted attributes, made visible."""
+    return html.escape(visible(text), quote=True)
 
 
 def dumps(value: Any, indent: int | None = None) -> str:

@@ -119,6 +119,7 @@ def train(
     modules: Sequence[nn.Module] = (),
     rates: Mapping[str, float] | None = None,
     checkpoint: Path | None = None,
+    keep: bool = False,
     save_every: float = 120.0,
     after: Callable[[int], None] | None = None,
     progress: Progress = silent,
@@ -136,6 +137,7 @@ def train(
         modules: in training mode meanwhile, in evaluation mode after.
         rates: factor on the rate of the parameters whose name begins so, such as ``{"head.": 10}``.
         checkpoint: file to save to and to go on from; a run that goes on gives the same bits. It is removed at the end.
+        keep: leave the final state in ``checkpoint``, to be removed once what was trained is saved.
         save_every: seconds between savings.
         after: called after each step with its number, from 1.
         progress: told of every step.
@@ -158,7 +160,10 @@ def train(
     work = _Work(params, loss, count, recipe, steps, device, precision, optimizer)
     with _training(params, modules):
         _run(work, course, kept, save_every, after, progress, say, phase)
-    kept.remove()
+    if keep:
+        kept.save(course.steps, course.seconds, course.history)
+    else:
+        kept.remove()
     return course
 
 

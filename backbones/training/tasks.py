@@ -79,6 +79,7 @@ def finetune(
     head: nn.Linear | None = None,
     head_rate: float = 1.0,
     checkpoint: Path | None = None,
+    keep: bool = False,
     progress: Progress = silent,
     say: Say = mute,
     phase: str = "fine-tuning",
@@ -93,7 +94,7 @@ def finetune(
         full: train the weights of the backbone too.
         head: to go on from; None for a new one. It is trained in place, on the backbone's device.
         head_rate: factor on the rate of the head.
-        checkpoint: see ``train``.
+        checkpoint, keep: see ``train``.
         progress: told of every step.
         say: told the estimate.
         phase: what to call the work.
@@ -127,6 +128,7 @@ def finetune(
         modules=modules,
         rates={"head.": head_rate},
         checkpoint=checkpoint,
+        keep=keep,
         progress=progress,
         say=say,
         phase=phase,

@@ -8,6 +8,7 @@ import pytest
 import torch
 from pretrain_makers import coloured_task
 from run_makers import IMAGES, RECIPE, TEXT, Stopped, stop_at
+from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from backbones.core.errors import FrostlineError
@@ -16,6 +17,7 @@ from backbones.lifecycle.pretrain import (
     Stops,
     pretrain_images,
     pretrain_text,
+    text,
 )  # fmt: skip
 from backbones.lifecycle.pretrain.course import Volume, steps_of
 from backbones.training.loop import Recipe
@@ -102,6 +104,37 @@ def test_an_image_model_or_a_roberta_with_pairs_does_not_go_on(text_run, image_r
         [text_run.file], tmp_path / "run", TEXT, Recipe(steps=2, batch=4), start=str(tmp_path / "roberta")
     )
     assert type(AutoModelForMaskedLM.from_pretrained(found.model)).__name__ == "RobertaForMaskedLM"
+
+
+def test_a_model_that_cannot_be_saved_is_refused_before_the_first_step(text_run, tmp_path, monkeypatch):
+    def refuse(*_args, **_how):
+        raise FrostlineError("it has no such form")
+
+    phases = set()
+    monkeypatch.setattr(text, "save_backbone", refuse)
+    with pytest.raises(FrostlineError, match="no such form"):
+        pretrain_text([text_run.file], tmp_path / "run", TEXT, RECIPE, progress=lambda phase, *_: phases.add(phase))
+    assert "pre-training" not in phases and not (tmp_path / "run").exists()
+
+
+def test_a_disk_that_is_full_at_the_end_loses_no_training(text_run, tmp_path, monkeypatch):
+    save, calls = text.save_backbone, []
+
+    def full(*args, **how):
+        calls.append(args)
+        if len(calls) == 2:  # after the rehearsal
+            raise FrostlineError("cannot write: full")
+        return save(*args, **how)
+
+    monkeypatch.setattr(text, "save_backbone", full)
+    with pytest.raises(FrostlineError, match="full"):
+        pretrain_text([text_run.file], tmp_path / "run", TEXT, RECIPE)
+    found = pretrain_text([text_run.file], tmp_path / "run", TEXT, RECIPE, resume=True)
+    assert found.course.resumed == found.course.steps == RECIPE.steps
+    assert not (tmp_path / "run" / "state.safetensors").exists()
+    whole = load_file(text_run.found.model / "model.safetensors")
+    for name, tensor in load_file(found.model / "model.safetensors").items():
+        assert torch.equal(tensor, whole[name])
 
 
 def test_images_of_one_class_and_texts_are_refused(tmp_path):

@@ -230,6 +230,7 @@ class _Work:
                 head=found,
                 head_rate=self.plan.head_rate,
                 checkpoint=checkpoint,
+                keep=True,
                 phase="tuning the teacher",
                 **self.shared,
             ).course

@@ -52,6 +52,7 @@ class Stages:
         }
         facts = {"format": FORMAT, "run": self.run, "course": json.dumps(asdict(course))}
         save_tensors(done, state, facts)
+        (self.folder / f"{stage}.safetensors").unlink(missing_ok=True)
         return course
 
     def _restore(self, done: Path, modules: Mapping[str, nn.Module]) -> Course:

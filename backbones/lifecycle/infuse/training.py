@@ -54,6 +54,7 @@ def infuse(
     settings: KaidStyle | None = None,
     *,
     checkpoint: Path | None = None,
+    keep: bool = False,
     progress: Progress = silent,
     say: Say = mute,
 ) -> Infused:
@@ -63,7 +64,7 @@ def infuse(
         backbone: a text encoder; deltas on it stay.
         pairs: acquired, edited or made by hand, of two relations or more.
         settings: see ``KaidStyle``.
-        checkpoint: see ``backbones.training.loop.train``.
+        checkpoint, keep: see ``backbones.training.loop.train``.
         progress: told of every step.
         say: told the estimate.
 
@@ -87,7 +88,7 @@ def infuse(
         with tapped(backbone) as states:
             loss = partial(_losses, examples, settings, head, lambda tokens: states(tokens.to(backbone.device)))
             course = train(
-                params, loss, len(examples), settings.recipe, modules=(delta, head), checkpoint=checkpoint,
+                params, loss, len(examples), settings.recipe, modules=(delta, head), checkpoint=checkpoint, keep=keep,
                 progress=progress, say=say, phase="infusing",
             )  # fmt: skip
     except BaseException:

@@ -145,7 +145,7 @@ def _stage(
     if lower.layer == 0:
         return finetune(
             backbone, data, recipe, delta=delta, head=head, head_rate=head_rate, checkpoint=checkpoint,
-            progress=progress, say=say, phase=phase,
+            keep=True, progress=progress, say=say, phase=phase,
         ).course  # fmt: skip
     rows, targets = lower.rows(backbone, data, phase, progress), torch.from_numpy(data.labels.copy())
     params = {f"head.{name}": value for name, value in head.named_parameters()}
@@ -158,7 +158,7 @@ def _stage(
 
         course = train(
             params, loss, len(data), recipe, modules=[head, delta], rates={"head.": head_rate}, checkpoint=checkpoint,
-            progress=progress, say=say, phase=phase,
+            keep=True, progress=progress, say=say, phase=phase,
         )  # fmt: skip
     head.requires_grad_(False)
     return course
@@ -236,6 +236,8 @@ def tune(
         )
         with made_whole(out) as folder:
             write_adapter(folder, said, trained.delta, trained.head, recipe.seed)
+        if checkpoint is not None:
+            checkpoint.unlink(missing_ok=True)
     finally:
         trained.delta.detach()
     return TunedAdapter(out, said, trained.course)

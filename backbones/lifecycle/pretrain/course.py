@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -134,6 +135,20 @@ class Job:
     phase: str = "pre-training"
 
 
+def rehearse(job: Job, place: Workplace) -> None:
+    """Save the model as it is and throw that away: what cannot be saved or read back is said before the first step.
+
+    Raises:
+        FrostlineError: as ``job.save``.
+    """
+    if ranks.rank() == 0:
+        trial = place.out / "trial"
+        try:
+            job.save(trial, {})
+        finally:
+            shutil.rmtree(trial, ignore_errors=True)
+
+
 def run(
     job: Job,
     place: Workplace,
@@ -178,6 +193,7 @@ def run(
         recipe,
         modules=[job.module],
         checkpoint=place.state,
+        keep=True,
         save_every=save_every,
         after=after,
         progress=progress,
@@ -191,6 +207,7 @@ def run(
         if steps not in wanted:
             figures.append(_figures(job, steps))
         usage = job.save(place.model, _facts(job, figures[-1]))
+        place.state.unlink(missing_ok=True)
     return Pretrained(
         folder=place.out,
         model=place.model,

@@ -21,7 +21,7 @@ from backbones.core.preprocess import Preprocessing
 from backbones.core.samples import Progress, silent
 from backbones.core.seed import derive, lent_generator, numpy_generator
 from backbones.core.settings import Settings
-from backbones.lifecycle.pretrain.course import Job, Pretrained, Stops, Volume, run, steps_of
+from backbones.lifecycle.pretrain.course import Job, Pretrained, Stops, Volume, rehearse, run, steps_of
 from backbones.lifecycle.pretrain.sizes import VIT_SIZES, Shape, check_patches, choose_shape
 from backbones.lifecycle.pretrain.views import Augmentation, view_of
 from backbones.lifecycle.pretrain.workplace import Workplace
@@ -140,6 +140,7 @@ def pretrain_images(
         module = build_vit(plan, len(classes), recipe.seed).to(pick_device(device))
         job = _job(module, task, plan, recipe)
         steps_of(chosen, job.volume, recipe.length(job.rows))
+        rehearse(job, place)
     size = sum(param.numel() for param in module.parameters()) / 1e6
     pixels = f"{plan.image_size} pixels"
     say(f"ViT, {size:.3g} million parameters, {pixels}; {len(task.train):,} images of {len(classes)} classes")

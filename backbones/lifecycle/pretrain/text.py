@@ -17,7 +17,7 @@ from backbones.core.samples import Progress, silent
 from backbones.core.seed import numpy_generator
 from backbones.core.settings import Settings
 from backbones.core.tokens import TextPreprocessing
-from backbones.lifecycle.pretrain.course import Job, Pretrained, Stops, Volume, run, steps_of
+from backbones.lifecycle.pretrain.course import Job, Pretrained, Stops, Volume, rehearse, run, steps_of
 from backbones.lifecycle.pretrain.encoding import encode
 from backbones.lifecycle.pretrain.language import build_bert, held_out, loss_of, open_language
 from backbones.lifecycle.pretrain.masking import Masking
@@ -140,6 +140,7 @@ def pretrain_text(
         place.agree("data", {"tokens": len(tokens.ids), "digest": tokens.digest(), "sequences": len(rest)})
         job = _job(language, rest, held, plan, recipe)
         steps_of(chosen, job.volume, recipe.length(job.rows))
+        rehearse(job, place)
         say(_described(language, rest, tokens.count))
     return run(job, place, recipe, chosen, save_every=save_every, progress=progress, say=say)
 
