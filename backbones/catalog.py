@@ -132,7 +132,8 @@ def text_model(name: str, options: LoadOptions) -> Backbone:
     """Load a text encoder: ``minilm``, ``hf:NAME`` or a folder with config.json, weights and tokenizer."""
     from backbones.core.tokens import TextPreprocessing
     from backbones.lm import folder_of, load_language_model
-    from backbones.text import from_encoder, pooling_of
+    from backbones.sentences import read_sentences
+    from backbones.text import from_encoder
 
     if options.weights is not None:
         raise _no_weights(name, options.weights)
@@ -146,21 +147,26 @@ def text_model(name: str, options: LoadOptions) -> Backbone:
     most = loaded.window or options.max_tokens or 512
     if options.max_tokens is not None and options.max_tokens > most:
         raise FrostlineError(f"max_tokens = {options.max_tokens}: backbone {name!r} takes at most {most} tokens.")
-    stated, normalised = (None, False) if options.pooling else pooling_of(_pooling_folder(folder_of(name)))
-    pooling = options.pooling or stated or "mean"
-    notes = loaded.notes if options.pooling or stated else (*loaded.notes, "it states no pooling: the mean is taken")
-    preprocessing = TextPreprocessing(loaded.tokenizer, options.max_tokens or most)
-    return from_encoder(loaded.module, name, preprocessing, pooling=pooling, normalised=normalised, notes=notes)
+    stated = read_sentences(_sentence_folder(folder_of(name)), options.pooling)
+    notes = (*loaded.notes, *stated.notes(None if options.max_tokens else most))
+    if stated.pooling is None:
+        notes = (*notes, "it states no pooling: the mean is taken")
+    window = options.max_tokens or min(most, stated.window or most)
+    preprocessing = TextPreprocessing(loaded.tokenizer, window, prompt=stated.prompt, lower=stated.lower)
+    pooling = stated.pooling or "mean"
+    return from_encoder(loaded.module, name, preprocessing, pooling=pooling, normalised=stated.normalised, notes=notes)
 
 
-def _pooling_folder(target: str) -> Path:
-    """Return the folder in which a model may state its pooling; of a hub's name, where the cache keeps it."""
+def _sentence_folder(target: str) -> Path:
+    """Return the folder in which a model may state how texts are read; of a hub's name, where the cache keeps it."""
     from transformers.utils.hub import cached_file
+
+    from backbones.sentences import FILES
 
     if Path(target).is_dir():
         return Path(target)
     quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
-    found = [cached_file(target, file, **quiet) for file in ("modules.json", "1_Pooling/config.json")]
+    found = [cached_file(target, file, **quiet) for file in (*FILES, "1_Pooling/config.json")]
     return Path(found[0]).parent if found[0] is not None else Path("/nonexistent")
 
 

@@ -5,21 +5,54 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from backbones.base import Backbone, Beside
 from backbones.core.errors import FrostlineError, unknown
-from backbones.core.reading import read_json
 from backbones.core.tokens import TextPreprocessing
 from backbones.vit import Layout, find_sites
 
 POOLINGS = {
     "mean": "the mean over all tokens of a text",
     "cls": "the first token, [CLS] or <s>",
+    "max": "the greatest value over all tokens, number by number",
+    "mean_sqrt_len": "the sum over all tokens, divided by the root of their number",
+    "weightedmean": "the mean over all tokens, the n-th weighing n",
+    "lasttoken": "the last token of a text",
+}
+
+
+def _mean(states: Tensor, mask: Tensor) -> Tensor:
+    weights = mask.to(states.dtype)[..., None]
+    return (states * weights).sum(dim=1) / weights.sum(dim=1)
+
+
+def _mean_sqrt_len(states: Tensor, mask: Tensor) -> Tensor:
+    weights = mask.to(states.dtype)[..., None]
+    return (states * weights).sum(dim=1) / weights.sum(dim=1).sqrt()
+
+
+def _weightedmean(states: Tensor, mask: Tensor) -> Tensor:
+    weights = mask.to(states.dtype).cumsum(dim=1)[..., None] * mask.to(states.dtype)[..., None]
+    return (states * weights).sum(dim=1) / weights.sum(dim=1)
+
+
+def _lasttoken(states: Tensor, mask: Tensor) -> Tensor:
+    last = mask.long().cumsum(dim=1).argmax(dim=1)
+    return states[torch.arange(len(states), device=states.device), last]
+
+
+POOLERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mean": _mean,
+    "cls": lambda states, _: states[:, 0],
+    "max": lambda states, mask: states.masked_fill(~mask[..., None], -torch.inf).amax(dim=1),
+    "mean_sqrt_len": _mean_sqrt_len,
+    "weightedmean": _weightedmean,
+    "lasttoken": _lasttoken,
 }
 
 
@@ -269,36 +302,5 @@ class Reading:
 
     def pool(self, states: Tensor, mask: Tensor) -> Tensor:
         """Return features of hidden states (batch, tokens, width) under a mask (batch, tokens), True on tokens."""
-        if self.pooling == "cls":
-            found = states[:, 0]
-        else:
-            weights = mask.to(states.dtype)[..., None]
-            found = (states * weights).sum(dim=1) / weights.sum(dim=1)
+        found = POOLERS[self.pooling](states, mask)
         return normalize(found, dim=1) if self.normalised else found
-
-
-def pooling_of(folder: Path) -> tuple[str | None, bool]:
-    """Return (pooling, whether normalised) that a sentence-transformers folder states, (None, False) if it does not.
-
-    Raises:
-        FrostlineError: its pooling is none of ours.
-    """
-    try:
-        steps = read_json(folder / "modules.json")
-    except (OSError, ValueError):
-        return None, False
-    kinds = {str(step.get("type", "")).rpartition(".")[2]: str(step.get("path", "")) for step in steps}
-    if "Pooling" not in kinds:
-        return None, False
-    stated = read_json(folder / kinds["Pooling"] / "config.json")
-    modes = [key for key, value in stated.items() if key.startswith("pooling_mode_") and value is True]
-    known = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
-    if stated.get("pooling_mode") in POOLINGS:
-        return str(stated["pooling_mode"]), "Normalize" in kinds
-    if len(modes) != 1 or modes[0] not in known or "Dense" in kinds:
-        dense = " and a dense layer" if "Dense" in kinds else ""
-        raise FrostlineError(
-            f"{folder} pools by {', '.join(modes) or 'unknown means'}{dense}, "
-            f"which we do not have; choose one with pooling: {', '.join(POOLINGS)}."
-        )
-    return known[modes[0]], "Normalize" in kinds

@@ -152,6 +152,11 @@ def span_features(
     prepare = backbone.preprocessing
     if not isinstance(prepare, TextPreprocessing):
         raise FrostlineError(f"backbone {backbone.name!r} takes {backbone.modality}s, which have no spans of words.")
+    if prepare.prompt or prepare.lower:
+        raise FrostlineError(
+            f"backbone {backbone.name!r} reads texts with a prompt or in small letters, where words stand elsewhere; "
+            "take default_prompt_name and do_lower_case out of its folder to probe spans."
+        )
     tokens = _token_spans(prepare, edges)
     by_text: dict[int, list[int]] = {}
     for row, (text, _) in enumerate(edges.places):

@@ -28,12 +28,14 @@ class TextPreprocessing:
         tokenizer: a fast transformers tokenizer.
         window: most tokens of a text, special ones included; longer texts are cut at the end, which is remarked.
         bucket: lengths are rounded up to a multiple of it.
+        prompt: what every text opens with; it counts as a part of the text.
+        lower: whether texts are written in small letters first.
 
     Raises:
         FrostlineError: a window that leaves no room for text, or a tokenizer without padding.
     """
 
-    def __init__(self, tokenizer: Any, window: int, bucket: int = 8) -> None:
+    def __init__(self, tokenizer: Any, window: int, bucket: int = 8, prompt: str = "", *, lower: bool = False) -> None:
         reserved = tokenizer.num_special_tokens_to_add()
         if window <= reserved:
             raise FrostlineError(
@@ -45,6 +47,8 @@ class TextPreprocessing:
         self.tokenizer = tokenizer
         self.window = window
         self.bucket = bucket
+        self.prompt = prompt
+        self.lower = lower
         self.size = window
         self.spare = 0  # places of padding that every text keeps
         self._known: dict[str, tuple[list[int], list[int]]] = {}
@@ -58,7 +62,7 @@ class TextPreprocessing:
             positions: most tokens and padding that the model takes, None for any number.
         """
         window = self.window if positions is None else min(self.window, positions - 1)
-        found = TextPreprocessing(self.tokenizer, window, self.bucket)
+        found = TextPreprocessing(self.tokenizer, window, self.bucket, self.prompt, lower=self.lower)
         found.spare = 1
         return found
 
@@ -73,6 +77,8 @@ class TextPreprocessing:
             "window": self.window,
             "bucket": self.bucket,
             **({"spare": self.spare} if self.spare else {}),
+            **({"prompt": self.prompt} if self.prompt else {}),
+            **({"lower": True} if self.lower else {}),
             "tokenizer": digest_json(
                 [
                     self.tokenizer.backend_tokenizer.to_str(),
@@ -155,7 +161,9 @@ class TextPreprocessing:
         return [self._known[text] for text in raw]
 
     def _remember(self, texts: list[str]) -> None:
-        found = tokenize(self.tokenizer, texts, return_special_tokens_mask=True)
+        read = [self.prompt + text for text in texts]
+        read = [text.lower() for text in read] if self.lower else read
+        found = tokenize(self.tokenizer, read, return_special_tokens_mask=True)
         for text, ids, special in zip(texts, found["input_ids"], found["special_tokens_mask"], strict=True):
             self._unknown += ids.count(self.tokenizer.unk_token_id)
             self._read += len(ids) - sum(special)

@@ -17,6 +17,7 @@ from backbones.core.tokens import TextPreprocessing
 from backbones.lm import isolated
 from backbones.merging import WEIGHTS, compare_features, made_whole, probe_features
 from backbones.processors import write_processor
+from backbones.sentences import write_sentences
 from backbones.text import Reading
 from backbones.vit import timm_config
 
@@ -93,23 +94,9 @@ def _transformers(backbone: Backbone, folder: Path, out: Path, language_model: A
         tokenizer.save_pretrained(folder)
         reading = backbone.reading
         assert isinstance(reading, Reading)
-        _pooling(folder, reading, backbone.width)
+        write_sentences(folder, reading, preprocessing, backbone.width)
         also = f", eae-zero --lm {out}" if language_model is not None else ""
         return f"cil-run --backbone {out}{also}, or {type(module).__name__}.from_pretrained({str(out)!r})"
     assert isinstance(preprocessing, Preprocessing)
     write_json(folder / "preprocessor_config.json", write_processor(preprocessing))
     return f"cil-run --backbone {out}, or {type(module).__name__}.from_pretrained({str(out)!r})"
-
-
-def _pooling(folder: Path, reading: Reading, width: int) -> None:
-    """State the pooling as sentence-transformers does, so that it reads the folder too."""
-    kinds = [("0", "", "Transformer"), ("1", "1_Pooling", "Pooling")]
-    if reading.normalised:
-        kinds.append(("2", "2_Normalize", "Normalize"))
-    steps = [
-        {"idx": int(name), "name": name, "path": path, "type": f"sentence_transformers.models.{kind}"}
-        for name, path, kind in kinds
-    ]
-    write_json(folder / "modules.json", steps)
-    modes = {f"pooling_mode_{mode}": mode.startswith(reading.pooling) for mode in ("cls_token", "mean_tokens")}
-    write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": width, **modes})
