@@ -34,7 +34,7 @@ BACKBONES = Registry(
 Loader = Callable[[str, LoadOptions], "Backbone"]
 
 
-def load_backbone(name: str, options: LoadOptions | None = None) -> Backbone:
+def load_backbone(name: str | Path, options: LoadOptions | None = None) -> Backbone:
     """Load the backbone called ``name``.
 
     Args:
@@ -46,6 +46,7 @@ def load_backbone(name: str, options: LoadOptions | None = None) -> Backbone:
     """
     from backbones.core.seed import lent_generator
 
+    name = str(name)
     loader = _loader(name)
     with lent_generator(0):  # building a model draws random weights before the real ones replace them
         return loader(name, options or LoadOptions())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from backbones.base import Backbone
-from backbones.core.artifacts import check_finite, digest_tensors, load_tensors, save_tensors, write_json
+from backbones.core.artifacts import check_finite, digest_tensors, load_tensors, save_tensors, write_bytes, write_json
 from backbones.core.errors import FrostlineError
 from backbones.core.reading import read_json
 from backbones.core.settings import Settings
@@ -24,6 +27,8 @@ from backbones.pat.peft_modules import unwrapped
 from backbones.pat.stack import make_pat, pat_name, pat_values
 
 FACTS, OWN = "pat_config.json", "delta.safetensors"
+FILES = (OWN, WEIGHTS, CONFIG, FACTS)
+WHOLE = ".delta"  # inside a folder: a whole delta that is about to take the place of the one there
 PLACES = ("", "delta", "artefact/delta", "seed-*/artefact/delta")  # where a delta lies in what a user may point to
 SHOWN = 12  # characters of a fingerprint
 
@@ -51,7 +56,7 @@ class Facts(Settings):
     adapter: str = ""
 
 
-def save_delta(delta: Delta, folder: Path, base: str | None = None, seed: int = 0) -> None:
+def save_delta(delta: Delta, folder: Path | str, base: str | None = None, seed: int = 0) -> None:
     """Write a trained delta so that ``load_delta`` grows it again, with equal outputs in every precision.
 
     A method that PEFT has is written in PEFT's format: ``peft.PeftModel.from_pretrained`` takes the folder for the
@@ -60,26 +65,22 @@ def save_delta(delta: Delta, folder: Path, base: str | None = None, seed: int = 
 
     Args:
         delta: on its backbone; its PAT must be registered.
-        folder: made where it does not exist; the format is chosen anew, the other one's files are removed.
+        folder: made where it does not exist; the format is chosen anew. A delta that is there already is whole until
+            the new one is, whatever happens in between; other files stay.
         base: what the user calls the frozen backbone, None for its name.
         seed: what it was grown with.
 
     Raises:
         FrostlineError: a PAT that no registry knows, or a folder that cannot be written to.
     """
+    folder = Path(folder)
     backbone: Backbone = delta.backbone
     pat: Any = delta.settings
     name, called = pat_name(pat), base or backbone.name
     adapter = pat.to_peft(delta) if isinstance(pat, PeftPat) else None
-    for old in (FACTS, CONFIG, WEIGHTS, OWN):
-        (folder / old).unlink(missing_ok=True)
     state = delta.state_dict()
-    if adapter is not None:
-        config, tensors = adapter
-        write_peft(folder, {"base_model_name_or_path": called.removeprefix("hf:"), **config}, tensors)
     whole = adapter is not None and _same(pat.from_peft(*adapter, backbone)[1], state)
-    if not whole:
-        save_tensors(folder / OWN, state)
+    config, tensors = adapter or ({}, {})
     facts = Facts(
         format=1,
         pat=name,
@@ -91,10 +92,49 @@ def save_delta(delta: Delta, folder: Path, base: str | None = None, seed: int = 
         digest=digest_tensors(tensors if whole else state),
         adapter=digest_tensors(tensors) if adapter is not None and not whole else "",
     )
-    write_json(folder / FACTS, facts.model_dump(mode="json"))
+    with _in_place_of(folder) as fresh:
+        if adapter is not None:
+            write_peft(fresh, {"base_model_name_or_path": called.removeprefix("hf:"), **config}, tensors)
+        if not whole:
+            save_tensors(fresh / OWN, state)
+        write_json(fresh / FACTS, facts.model_dump(mode="json"))
 
 
-def load_delta(folder: Path, backbone: Backbone) -> Delta:
+@contextmanager
+def _in_place_of(folder: Path) -> Iterator[Path]:
+    """Lend a folder for the files of a new delta, which take the place of the old ones when all are written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(dir=folder, prefix=f"{WHOLE}.", suffix=".part"))
+    except OSError as error:
+        raise FrostlineError(f"cannot write {folder}: {error.strerror or error}. Pass another folder.") from error
+    try:
+        yield fresh
+        _settle(folder)  # of a process that died in there
+        fresh.replace(folder / WHOLE)  # from here on the new delta is what is read
+        _settle(folder)
+    except OSError as error:
+        raise FrostlineError(f"cannot write {folder}: {error.strerror or error}. Pass another folder.") from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _settle(folder: Path) -> None:
+    """Put the files of a whole delta inside a folder where other programs look for them."""
+    inner = folder / WHOLE
+    if not inner.is_dir():
+        return
+    for name in FILES:
+        if (inner / name).exists():
+            write_bytes(folder / name, (inner / name).read_bytes())
+        else:
+            (folder / name).unlink(missing_ok=True)
+    done = Path(tempfile.mkdtemp(dir=folder, prefix=f"{WHOLE}.", suffix=".part"))
+    inner.replace(done)
+    shutil.rmtree(done, ignore_errors=True)
+
+
+def load_delta(folder: Path | str, backbone: Backbone) -> Delta:
     """Grow the delta of a folder on a backbone.
 
     Args:
@@ -107,6 +147,7 @@ def load_delta(folder: Path, backbone: Backbone) -> Delta:
     Raises:
         FrostlineError: nothing there, damaged files, an adapter that no PAT can express, or another backbone's shapes.
     """
+    folder = Path(folder)
     place = find_delta(folder)
     try:
         facts = _read_facts(place) if (place / FACTS).exists() else None
@@ -128,12 +169,13 @@ def load_delta(folder: Path, backbone: Backbone) -> Delta:
     return delta
 
 
-def find_delta(folder: Path) -> Path:
+def find_delta(folder: Path | str) -> Path:
     """Return where the one delta lies in a folder of a delta, of an artefact or of a run.
 
     Raises:
         FrostlineError: none there, or one for each of several seeds.
     """
+    folder = Path(folder)
     for pattern in PLACES:
         found = sorted(path for path in folder.glob(pattern) if _is_delta(path)) if pattern else [folder]
         found = [path for path in found if _is_delta(path)]
@@ -142,7 +184,7 @@ def find_delta(folder: Path) -> Path:
                 f"{folder} holds a delta for each of {len(found)} seeds; pass one: {', '.join(map(str, found))}."
             )
         if found:
-            return found[0]
+            return found[0] / WHOLE if (found[0] / WHOLE).is_dir() else found[0]
     old = next(iter(folder.glob("**/artefact.json")), None) if folder.is_dir() else None
     hint = f" {old} is of an earlier version: run it again." if old is not None else ""
     raise FrostlineError(
@@ -152,7 +194,7 @@ def find_delta(folder: Path) -> Path:
 
 
 def _is_delta(folder: Path) -> bool:
-    return (folder / FACTS).exists() or is_peft(folder)
+    return (folder / FACTS).exists() or is_peft(folder) or (folder / WHOLE).is_dir()
 
 
 def _read_facts(folder: Path) -> Facts:

@@ -46,8 +46,8 @@ class FeatureStore:
         folder: where shards are kept; None keeps features in memory only.
     """
 
-    def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | str | None) -> None:
+        self.folder = None if folder is None else Path(folder)
         self.notes: list[str] = []
         self.hits = 0
         self.misses = 0

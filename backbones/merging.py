@@ -54,7 +54,9 @@ class Merged:
     notes: tuple[str, ...]
 
 
-def merge(base: str, delta: Path, out: Path, options: LoadOptions | None = None, progress: Progress = silent) -> Merged:
+def merge(
+    base: str, delta: Path | str, out: Path | str, options: LoadOptions | None = None, progress: Progress = silent
+) -> Merged:
     """Fold a delta into the weights of its backbone and write them as plain ones.
 
     A backbone of transformers becomes a folder with config.json, model.safetensors and what stands beside them in the
@@ -71,6 +73,8 @@ def merge(base: str, delta: Path, out: Path, options: LoadOptions | None = None,
     Raises:
         FrostlineError: ``out`` exists, a delta that cannot be folded or loaded, or features that are not the same.
     """
+    delta = Path(delta)
+    out = Path(out)
     if out.exists():
         raise FrostlineError(f"{out} exists already; pass a folder that does not, or remove it.")
     options = options or LoadOptions()

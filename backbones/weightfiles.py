@@ -32,7 +32,7 @@ IMPOSTORS = (
 )
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path | str) -> dict[str, Tensor]:
     """Return the tensors of a weight file by the paths of their keys, such as ``state_dict.model.norm.weight``.
 
     Args:
@@ -42,6 +42,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         FrostlineError: missing, truncated, no file of weights, or one without named tensors.
     """
+    path = Path(path)
     opening = _opening(path)
     if opening.startswith((b"PK", b"\x80")) and path.suffix != ".safetensors":
         tensors = named_tensors(load_torch(path))

@@ -86,7 +86,7 @@ CIFAR10 = CifarLayout(
 )
 
 
-def read_cifar(folder: Path, layout: CifarLayout, name: str, progress: Progress = silent) -> Dataset:
+def read_cifar(folder: Path | str, layout: CifarLayout, name: str, progress: Progress = silent) -> Dataset:
     """Read the files of an archive that lie in ``folder``.
 
     Args:
@@ -98,6 +98,7 @@ def read_cifar(folder: Path, layout: CifarLayout, name: str, progress: Progress 
     Raises:
         FrostlineError: a file that is missing, cut short, of another content than CIFAR's, or that asks for code.
     """
+    folder = Path(folder)
     missing = [file for file in layout.files if not (folder / file).is_file()]
     if missing:
         raise FrostlineError(
@@ -144,7 +145,7 @@ def _part(
     return rows, array
 
 
-def read_pickled_data(path: Path) -> dict[str, Any]:
+def read_pickled_data(path: Path | str) -> dict[str, Any]:
     """Read one file of a CIFAR archive: a dictionary of strings, numbers, lists and uint8 arrays, written as a pickle.
 
     Nothing of the file is trusted: the words by which a pickle calls code are looked up in a table of five, each of
@@ -154,6 +155,7 @@ def read_pickled_data(path: Path) -> dict[str, Any]:
     Raises:
         FrostlineError: the file is cut short, holds something else, or asks for anything outside the table.
     """
+    path = Path(path)
     try:
         with open_regular(path) as stream:
             check_pickle(stream, path.stat().st_size)

@@ -261,7 +261,8 @@ def unpack(archive: Path, member: str, folder: Path, progress: Progress = silent
                 pass
         if not (scratch / member).is_dir():
             raise FrostlineError(f"{archive} has no folder {member}; it is another archive than its name says.")
-        shutil.rmtree(folder / member, ignore_errors=True)
+        if (folder / member).exists():
+            (folder / member).replace(scratch / f"{member}.before")
         (scratch / member).replace(folder / member)
         progress(f"unpack {archive.name}", 1, 1)
         return folder / member

@@ -54,7 +54,7 @@ def kind_of(name: str) -> tuple[str, str, str] | None:
     return (inner.stem, kind, packing) if kind in SUFFIXES else None
 
 
-def read_whole(path: Path, naming: Naming, progress: Progress = silent, like: str | None = None) -> Rows:
+def read_whole(path: Path | str, naming: Naming, progress: Progress = silent, like: str | None = None) -> Rows:
     """Read a file that holds one part; a column that would divide it is not looked at.
 
     Args:
@@ -66,11 +66,14 @@ def read_whole(path: Path, naming: Naming, progress: Progress = silent, like: st
     Raises:
         FrostlineError: as ``read_divided``, but for the division.
     """
+    path = Path(path)
     parts = _read(path, naming, progress, like, divided=False)
     return parts.get(_WHOLE, Rows(str(path), "row"))
 
 
-def read_divided(path: Path, naming: Naming, progress: Progress = silent, like: str | None = None) -> tuple[Rows, Rows]:
+def read_divided(
+    path: Path | str, naming: Naming, progress: Progress = silent, like: str | None = None
+) -> tuple[Rows, Rows]:
     """Read a file that holds training and test rows: a table with a split column, or a JSON object of lists.
 
     The delimiter of CSV is whichever of comma, semicolon and tab its header has most of. Blank lines are passed over,
@@ -89,6 +92,7 @@ def read_divided(path: Path, naming: Naming, progress: Progress = silent, like: 
         FrostlineError: a file that cannot be read or is not divided; missing or ambiguous columns; a row without text,
             label or split, by its line (of CSV the first, with the header counted) or its number.
     """
+    path = Path(path)
     parts = _read(path, naming, progress, like, divided=True)
     if not parts or list(parts) == [_WHOLE]:
         raise FrostlineError(

@@ -29,12 +29,13 @@ SCHEMA = 3  # 2 had no digests
 OLD_DELTA = "delta.safetensors"  # of schema 1: the tensors alone
 
 
-def write_artefact(folder: Path, plan: Plan, stream: Stream, engine: Engine) -> None:
+def write_artefact(folder: Path | str, plan: Plan, stream: Stream, engine: Engine) -> None:
     """Write settings, delta and head; the frozen weights are named and fingerprinted, not copied.
 
     The delta lies in a folder of its own, as ``backbones.deltas.save_delta`` writes it: in PEFT's format where PEFT has
     the method.
     """
+    folder = Path(folder)
     save_delta(engine.delta, folder / DELTA, plan.settings.backbone, derive(engine.seed, "pat"))
     save_tensors(folder / HEAD, engine.head.state())
     pictures = getattr(plan.dataset.train, "pictures", None)
@@ -86,7 +87,7 @@ class Classifier:
         return found
 
 
-def read_artefact(run: Path, seed: int | None = None, device: str | None = None) -> Classifier:
+def read_artefact(run: Path | str, seed: int | None = None, device: str | None = None) -> Classifier:
     """Load the artefact of a run.
 
     Args:
@@ -98,6 +99,7 @@ def read_artefact(run: Path, seed: int | None = None, device: str | None = None)
         FrostlineError: no artefact there, a file of it that is not the one that was written (by its digest), or the
             backbone is another one now (fingerprints shown).
     """
+    run = Path(run)
     from continual.heads import HEADS
     from continual.plan import load_for, resolve
 

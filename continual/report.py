@@ -211,24 +211,26 @@ def collect(runs: Sequence[RunReport], title: str | None = None) -> MultiReport:
     return MultiReport.parse({"title": title or first, "runs": tuple(runs)}, "a report of several seeds")
 
 
-def write_report(path: Path, report: Report) -> None:
+def write_report(path: Path | str, report: Report) -> None:
     """Write ``report`` as JSON, atomically; a MultiReport's intervals are written beside its runs.
 
     Raises:
         FrostlineError: the folder cannot be written to.
     """
+    path = Path(path)
     value = report.model_dump(mode="json", by_alias=True)
     if isinstance(report, MultiReport):
         value["figures"] = {name: item and item.model_dump(mode="json") for name, item in report.figures.items()}
     write_json(path, value)
 
 
-def read_report(path: Path) -> Report:
+def read_report(path: Path | str) -> Report:
     """Read what ``write_report`` wrote.
 
     Raises:
         FrostlineError: the file is missing, is no JSON, or holds something else than a report of schema 1.
     """
+    path = Path(path)
     value = _read_json(path)
     kinds: Mapping[str, type[Report]] = {"run": RunReport, "multi": MultiReport}
     kind = str(value.get("kind")) if isinstance(value, dict) else "none"

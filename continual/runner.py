@@ -53,6 +53,9 @@ class Run:
     fingerprints: dict[str, str] = field(default_factory=dict)
     _scored: dict[int, dict[str, list[StepFigures]]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.folder = None if self.folder is None else Path(self.folder)
+
     def begin(self, resumed: bool) -> None:
         """Write settings, environment and fingerprints, or compare with those of the run that is resumed.
 

@@ -116,8 +116,9 @@ class RunSettings(Settings):
         return [f"{key}: {mine[key]!r} -> {theirs[key]!r}" for key in mine if mine[key] != theirs[key]]
 
 
-def write_settings(path: Path, settings: RunSettings) -> None:
+def write_settings(path: Path | str, settings: RunSettings) -> None:
     """Write settings as TOML; top-level keys that are None are left out."""
+    path = Path(path)
     import tomli_w
 
     values = {key: value for key, value in settings.model_dump(mode="json").items() if value is not None}
@@ -142,12 +143,13 @@ def _read_null(value: Any) -> Any:
     return None if value == "null" else value
 
 
-def read_settings(path: Path) -> RunSettings:
+def read_settings(path: Path | str) -> RunSettings:
     """Read settings from TOML.
 
     Raises:
         FrostlineError: missing file, no TOML (line and column named), unknown key or wrong value.
     """
+    path = Path(path)
     try:
         values = read_toml(path)
     except FileNotFoundError as error:

@@ -88,7 +88,7 @@ class ClozeScore:
         }
 
 
-def read_cloze(path: Path) -> list[Cloze]:
+def read_cloze(path: Path | str) -> list[Cloze]:
     """Read questions from JSON lines: ``{"sentence": "Rome is in [MASK].", "answer": "Italy"}``.
 
     LAMA's own fields are read too: ``masked_sentences`` (a list, joined by blanks), ``obj_label``, ``predicate_id``.
@@ -96,6 +96,7 @@ def read_cloze(path: Path) -> list[Cloze]:
     Raises:
         FrostlineError: a missing or empty file, or a row that is no such object; the row is named.
     """
+    path = Path(path)
     try:
         lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:

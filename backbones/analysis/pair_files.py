@@ -16,7 +16,7 @@ EXAMPLE = '{"sentence_good": "The cats sleep.", "sentence_bad": "The cats sleeps
 UNNAMED = "pairs"
 
 
-def read_pairs(path: Path, per_paradigm: int | None = None, seed: int = 0) -> PairsByName:
+def read_pairs(path: Path | str, per_paradigm: int | None = None, seed: int = 0) -> PairsByName:
     """Read minimal pairs by paradigm.
 
     Args:
@@ -29,6 +29,7 @@ def read_pairs(path: Path, per_paradigm: int | None = None, seed: int = 0) -> Pa
     Raises:
         FrostlineError: a missing or empty file, or a row that is no pair; file and row are named.
     """
+    path = Path(path)
     files = sorted(path.glob("*.json*")) if path.is_dir() else [path]
     found: PairsByName = {}
     for file in files:

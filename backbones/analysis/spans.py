@@ -73,13 +73,14 @@ class Edges:
         return np.flatnonzero(~held), np.flatnonzero(held)
 
 
-def read_edges(path: Path) -> Edges:
+def read_edges(path: Path | str) -> Edges:
     """Read labelled spans from JSON lines as edge probing has them; spans count words between blanks, end-exclusive.
 
     Raises:
         FrostlineError: a missing or empty file, a row that is no such object, spans outside the text, one class, or
             targets with one span and with two; the row is named.
     """
+    path = Path(path)
     try:
         lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -210,19 +210,20 @@ def _finish(
     from backbones.lifecycle.distill.heads import save_head
     from backbones.lifecycle.distill.report import compare, facts_of, lead_of, parts_of, table_of
     from backbones.page import write_page
-    from backbones.training.saving import save_backbone
+    from backbones.training.saving import making_anew, save_backbone
 
     samples: Sequence[Any] = task.test.samples if task is not None else texts or []
     found = compare(teacher, done, samples, None if task is None else task.test, shown.progress)
     figures = facts_of(found, done)
-    shutil.rmtree(out / "model", ignore_errors=True)  # of a run that ended between here and the page
-    saved = save_backbone(done.student.backbone, out / "model", {**facts, **figures}, progress=shown.progress)
+    with making_anew(out / "model"):  # a run may have ended between here and the page
+        saved = save_backbone(done.student.backbone, out / "model", {**facts, **figures}, progress=shown.progress)
     if task is not None and done.student_head is not None and done.teacher_head is not None:
         save_head(out, done.student_head, task.train.classes, {"backbone": "model", "data": task.name})
         if tuned:
-            shutil.rmtree(out / "teacher", ignore_errors=True)
-            save_backbone(teacher, out / "teacher" / "model", {"tuned_on": task.name}, progress=shown.progress)
-            save_head(out / "teacher", done.teacher_head, task.train.classes, {"backbone": "model", "data": task.name})
+            tutor, names = out / "teacher", task.train.classes
+            with making_anew(tutor):
+                save_backbone(teacher, tutor / "model", {"tuned_on": task.name}, progress=shown.progress)
+                save_head(tutor, done.teacher_head, names, {"backbone": "model", "data": task.name})
     page = write_page(out, "Distillation", lead_of(found, done), parts_of(found, done), {**facts, **figures})
     shutil.rmtree(out / STAGES, ignore_errors=True)
     shown.table(table_of(found))

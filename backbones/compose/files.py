@@ -25,8 +25,9 @@ from backbones.core.reading import parse_json
 FORMAT, VERSION = "frostline-difference", "1"
 
 
-def save_difference(path: Path, difference: Difference) -> None:
+def save_difference(path: Path | str, difference: Difference) -> None:
     """Write a difference as one safetensors file, atomically."""
+    path = Path(path)
     metadata = {
         "format": FORMAT,
         "version": VERSION,
@@ -39,12 +40,13 @@ def save_difference(path: Path, difference: Difference) -> None:
     save_tensors(path, {"indices": difference.indices, "values": difference.values}, metadata)
 
 
-def read_difference(path: Path) -> Difference:
+def read_difference(path: Path | str) -> Difference:
     """Read what ``save_difference`` wrote.
 
     Raises:
         FrostlineError: no such file, damaged, another format, or vectors that are no difference.
     """
+    path = Path(path)
     tensors, said = load_tensors(path)
     if said.get("format") != FORMAT or not {"indices", "values"} <= set(tensors):
         raise FrostlineError(

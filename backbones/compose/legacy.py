@@ -34,7 +34,7 @@ HEADS = ("classifier", "cls", "head", "lm_head", "pooler", "qa_outputs", "score"
 KINDS = "a dense tensor, a sparse COO tensor, or a dictionary with 'indices' (or 'idx') and 'values'"
 
 
-def read_legacy(path: Path, state: Mapping[str, Tensor]) -> Difference:
+def read_legacy(path: Path | str, state: Mapping[str, Tensor]) -> Difference:
     """Read a file of the published library, see the head of this module for what is accepted.
 
     Args:
@@ -45,6 +45,7 @@ def read_legacy(path: Path, state: Mapping[str, Tensor]) -> Difference:
         FrostlineError: missing, holds more than tensors, an entry of no accepted kind, a tensor that the base does not
             have, or one of another shape.
     """
+    path = Path(path)
     changes, absolute = _sections(path, _load(path))
     found: dict[str, tuple[Tensor, Tensor]] = {}
     dropped: list[str] = []

@@ -15,7 +15,7 @@ from backbones.core.reading import read_json
 from backbones.deltas import FACTS, Facts, find_delta, load_delta
 
 
-def read_any(path: Path, backbone: Backbone) -> Difference:
+def read_any(path: Path | str, backbone: Backbone) -> Difference:
     """Read a difference from anything that holds one.
 
     Args:
@@ -27,6 +27,7 @@ def read_any(path: Path, backbone: Backbone) -> Difference:
         FrostlineError: missing, damaged, of no known format, a delta that cannot be folded into weights, or one that
             was trained on another base.
     """
+    path = Path(path)
     if not path.exists():
         raise FrostlineError(f"{path} does not exist; pass a file of differences or the folder of a run.")
     if path.is_file():

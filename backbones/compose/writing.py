@@ -40,7 +40,11 @@ class Composed:
 
 
 def compose(
-    base: str, sources: Sequence[Path], out: Path, options: LoadOptions | None = None, progress: Progress = silent
+    base: str,
+    sources: Sequence[Path | str],
+    out: Path | str,
+    options: LoadOptions | None = None,
+    progress: Progress = silent,
 ) -> Composed:
     """Add differences to the weights of their base and write the sum as plain weights.
 
@@ -57,17 +61,18 @@ def compose(
         FrostlineError: ``out`` exists, one source is given twice, a difference that cannot be read or belongs to
             another base.
     """
+    out, paths = Path(out), [Path(each) for each in sources]
     if out.exists():
         raise FrostlineError(f"{out} exists already; pass a folder that does not, or remove it.")
-    again = [path for number, path in enumerate(sources) if path.resolve() in {p.resolve() for p in sources[:number]}]
+    again = [path for number, path in enumerate(paths) if path.resolve() in {p.resolve() for p in paths[:number]}]
     if again:
         raise FrostlineError(f"{again[0]} is given twice; it would be added twice. Give each difference once.")
     options = options or LoadOptions()
-    total = len(sources) + 3
+    total = len(paths) + 3
     progress("load the backbone", 0, total)
     backbone = load_backbone(base, options)
     differences = []
-    for number, path in enumerate(sources):
+    for number, path in enumerate(paths):
         progress(f"read {path}", number + 1, total)
         differences.append(read_any(path, backbone))
     state = {name: tensor.clone() for name, tensor in backbone.frozen_state().items()}
@@ -87,8 +92,8 @@ def compose(
 
 def export_difference(
     base: str,
-    source: Path,
-    out: Path,
+    source: Path | str,
+    out: Path | str,
     k: int | None = None,
     options: LoadOptions | None = None,
     progress: Progress = silent,
@@ -106,6 +111,8 @@ def export_difference(
     Raises:
         FrostlineError: a source that cannot be read or belongs to another base, fewer than ``k`` weights.
     """
+    source = Path(source)
+    out = Path(out)
     progress("load the backbone", 0, 3)
     backbone = load_backbone(base, options)
     state = backbone.frozen_state()

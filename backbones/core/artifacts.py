@@ -40,7 +40,7 @@ def open_stream(path: Path) -> int:
     return handle
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path | str, content: bytes) -> None:
     """Write ``content`` so that a reader sees the old file or the whole new one, never a part.
 
     The file behind a link is written, not the link; a device or a pipe gets the bytes as they are.
@@ -48,6 +48,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         FrostlineError: the folder cannot be written to or the disk is full.
     """
+    path = Path(path)
     temporary: Path | None = None
     try:
         if is_stream(path):
@@ -75,18 +76,23 @@ def write_bytes(path: Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path | str, text: str) -> None:
     """Write UTF-8 ``text`` atomically (see write_bytes)."""
+    path = Path(path)
     write_bytes(path, text.encode())
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path | str, value: Any) -> None:
     """Write ``value`` as indented JSON atomically; NaN is refused by the encoder."""
+    path = Path(path)
     write_text(path, json.dumps(value, indent=2, sort_keys=False, allow_nan=False) + "\n")
 
 
-def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
+def save_tensors(
+    path: Path | str, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
     """Write named tensors and string metadata as one safetensors file, atomically (see tensor_bytes)."""
+    path = Path(path)
     write_bytes(path, tensor_bytes(tensors, metadata))
 
 
@@ -117,7 +123,7 @@ def tensor_bytes(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str
     return b"".join((len(text).to_bytes(8, "little"), text, memoryview(content)[8 + size :]))
 
 
-def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def load_tensors(path: Path | str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Read a safetensors file written by anyone.
 
     Raises:
@@ -125,6 +131,7 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """
     from safetensors import SafetensorError, safe_open
 
+    path = Path(path)
     try:
         check_regular(path)
         with safe_open(str(path), framework="pt") as handle:
@@ -147,8 +154,9 @@ def metadata_of(content: bytes) -> dict[str, str]:
     return dict(header.get("__metadata__") or {})
 
 
-def digest_files(folder: Path) -> dict[str, str]:
+def digest_files(folder: Path | str) -> dict[str, str]:
     """Return path inside the folder -> hex SHA-256 for every file that lies in it or below, in the order of paths."""
+    folder = Path(folder)
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     found = {}
     for path in paths:
@@ -157,7 +165,7 @@ def digest_files(folder: Path) -> dict[str, str]:
     return found
 
 
-def check_finite(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+def check_finite(tensors: Mapping[str, torch.Tensor], path: Path | str) -> None:
     """Raise FrostlineError naming the first tensor of the file ``path`` that holds NaN or an infinity."""
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():

@@ -27,12 +27,13 @@ DEEPEST = 32  # levels of dictionaries and objects that are searched for tensors
 LAYERS = ("_parameters", "_buffers", "_modules")  # where a pickled module keeps its tensors
 
 
-def load_torch(path: Path) -> Any:
+def load_torch(path: Path | str) -> Any:
     """Return what ``torch.save`` has written, with ``Passed`` in place of every object that is no plain data.
 
     Raises:
         FrostlineError: a damaged file, or a TorchScript archive, whose loading would run code.
     """
+    path = Path(path)
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:

@@ -30,6 +30,10 @@ class LoadOptions:
     pooling: str | None = None
     max_tokens: int | None = None
 
+    def __post_init__(self) -> None:
+        if isinstance(self.weights, str):
+            object.__setattr__(self, "weights", Path(self.weights))
+
     def adjust(self, usual: Preprocessing, name: str = "") -> Preprocessing:
         """Return ``usual`` with the mode and size of these options; raises FrostlineError for options of texts."""
         for key in ("pooling", "max_tokens"):

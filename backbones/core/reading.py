@@ -132,12 +132,13 @@ def read_whole(path: str | os.PathLike[str], packing: str = "") -> bytes:
     return content
 
 
-def read_text(path: Path, packing: str = "") -> str:
+def read_text(path: Path | str, packing: str = "") -> str:
     """Return the UTF-8 text of a regular file, without a byte order mark.
 
     Raises:
         FrostlineError: see ``read_whole``. OSError, UnicodeDecodeError: as ``path.read_text``.
     """
+    path = Path(path)
     return read_whole(path, packing).decode("utf-8-sig")
 
 
@@ -153,12 +154,13 @@ def parse_json(text: str | bytes, **how: Any) -> Any:
         raise ValueError(_TOO_DEEP.format(limits().nesting)) from None
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path | str) -> Any:
     """Return what a file of JSON in UTF-8 says.
 
     Raises:
         FrostlineError: see ``read_whole``. OSError, ValueError: as ``json.loads(path.read_text())``, and for nesting.
     """
+    path = Path(path)
     return parse_json(read_text(path))
 
 
@@ -174,12 +176,13 @@ def parse_toml(text: str) -> dict[str, Any]:
         raise ValueError(_TOO_DEEP.format(limits().nesting)) from None
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path | str) -> dict[str, Any]:
     """Return what a file of TOML says.
 
     Raises:
         FrostlineError: see ``read_whole``. OSError, ValueError: as ``tomllib.load``, and for nesting.
     """
+    path = Path(path)
     return parse_toml(read_text(path))
 
 

@@ -22,12 +22,13 @@ ABOUT = {"peft_type", "task_type", "auto_mapping", "peft_version", "base_model_n
 ABOUT |= {"inference_mode", "modules_to_save"}
 
 
-def is_peft(folder: Path) -> bool:
+def is_peft(folder: Path | str) -> bool:
     """Return whether ``folder`` holds an adapter of PEFT, readable or not."""
+    folder = Path(folder)
     return any((folder / name).exists() for name in (CONFIG, WEIGHTS, PICKLE))
 
 
-def read_peft(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_peft(folder: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read an adapter that PEFT or ``write_peft`` wrote.
 
     Args:
@@ -41,6 +42,7 @@ def read_peft(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         FrostlineError: no such folder, no configuration, damaged JSON, an unknown ``peft_type``, no weights, weights in
             a pickle alone, a damaged file of weights, or numbers that are not finite.
     """
+    folder = Path(folder)
     config = _read_config(folder)
     path = folder / WEIGHTS
     if not path.exists():
@@ -75,7 +77,7 @@ def check_fields(config: Mapping[str, Any], known: Container[str], refused: Mapp
         )
 
 
-def write_peft(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+def write_peft(folder: Path | str, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     """Write an adapter as PEFT does; the configuration comes last, so that a folder that has it is whole.
 
     Args:
@@ -86,6 +88,7 @@ def write_peft(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Te
     Raises:
         FrostlineError: the folder cannot be written to.
     """
+    folder = Path(folder)
     save_tensors(folder / WEIGHTS, tensors, {"format": "pt"})
     write_json(folder / CONFIG, dict(config))
 

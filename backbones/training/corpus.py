@@ -25,7 +25,7 @@ _SHORT = re.compile(
 
 
 def read_documents(
-    paths: Sequence[Path], most_bytes: int | None = None, progress: Progress = silent
+    paths: Sequence[Path | str], most_bytes: int | None = None, progress: Progress = silent
 ) -> list[list[str]]:
     """Read texts as documents of sentences.
 
@@ -40,7 +40,7 @@ def read_documents(
     Raises:
         FrostlineError: a path that does not exist, a file that is not UTF-8 or damaged, or no sentence in all of them.
     """
-    files = [file for path in paths for file in _files(path)]
+    files = [file for path in paths for file in _files(Path(path))]
     total = sum(file.stat().st_size for file in files)
     found: list[list[str]] = []
     read, before = 0, 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,9 +42,26 @@ def refuse_existing(out: Path) -> None:
         raise FrostlineError(f"{out} exists already; pass a folder that does not, or remove it.")
 
 
+@contextmanager
+def making_anew(out: Path) -> Iterator[None]:
+    """Free the name of a folder for another one; what stood there goes when that is made, and else comes back."""
+    before = out.with_name(f".{out.name}.before")
+    if out.exists():
+        shutil.rmtree(before, ignore_errors=True)
+        out.replace(before)
+    try:
+        yield
+    except BaseException:
+        if before.exists():
+            shutil.rmtree(out, ignore_errors=True)
+            before.replace(out)
+        raise
+    shutil.rmtree(before, ignore_errors=True)
+
+
 def save_backbone(
     backbone: Backbone,
-    out: Path,
+    out: Path | str,
     facts: Mapping[str, Any],
     *,
     language_model: Any = None,
@@ -61,6 +80,7 @@ def save_backbone(
         FrostlineError: ``out`` exists or cannot be written, a model that has no such form, or other features
             once it is loaded.
     """
+    out = Path(out)
     refuse_existing(out)
     progress(PHASE, 0, 2)
     wanted = probe_features(backbone)

@@ -62,7 +62,7 @@ def read_images(paths: Sequence[Path]) -> Images:
     return Images(found, said)
 
 
-def read_unlabelled(place: Path, modality: str, most: int, seed: int) -> Sequence[Any]:
+def read_unlabelled(place: Path | str, modality: str, most: int, seed: int) -> Sequence[Any]:
     """Return at most ``most`` sentences of texts, or images, drawn by ``seed``, in their order.
 
     Args:
@@ -74,6 +74,7 @@ def read_unlabelled(place: Path, modality: str, most: int, seed: int) -> Sequenc
     Raises:
         FrostlineError: nothing there, or nothing readable.
     """
+    place = Path(place)
     found: Sequence[Any]
     if modality == "text":
         found = [sentence for document in read_documents([place]) for sentence in document]

@@ -36,7 +36,7 @@ def make_scorer(
     defaults: Mapping[str, Any] | None = None,
     *,
     calibrate: str = "none",
-    cache: Path | None = None,
+    cache: Path | str | None = None,
 ) -> tuple[Scorer, str]:
     """Make one scorer of one or several.
 
@@ -53,6 +53,7 @@ def make_scorer(
         FrostlineError: unknown name, setting or calibration; a default that no scorer takes; a model that cannot be
             loaded.
     """
+    cache = None if cache is None else Path(cache)
     if not scorers:
         raise FrostlineError(f"no scorer is given; known: {', '.join(SCORERS.names())}.")
     members: list[tuple[Scorer, float]] = []

@@ -56,12 +56,13 @@ def _outline(part: Any) -> list[Any]:
     return [list(part.get_shape()), part.get_dtype()]
 
 
-def load_packed(folder: Path) -> Backbone:
+def load_packed(folder: Path | str) -> Backbone:
     """Load a packed folder as a backbone whose weights are codes times scales, bit for bit those of the plain one.
 
     Raises:
         FrostlineError: no such folder, or one that is damaged.
     """
+    folder = Path(folder)
     weights, outline = _read(folder)
     with tempfile.TemporaryDirectory(prefix="frostline-packed-") as place:
         temporary = Path(place) / "model"

@@ -31,13 +31,13 @@ class Compressed:
 
 def compress(
     backbone: Backbone,
-    out: Path,
+    out: Path | str,
     plan: Plan,
     *,
     task: Task | None = None,
     samples: Sequence[Any] = (),
     allowed: float = 0.01,
-    store: Path | None = None,
+    store: Path | str | None = None,
     progress: Progress = silent,
     say: Say = mute,
 ) -> Compressed:
@@ -52,6 +52,8 @@ def compress(
     Raises:
         FrostlineError: ``out`` exists, or see ``explore`` and ``save_backbone``.
     """
+    out = Path(out)
+    store = None if store is None else Path(store)
     refuse_existing(out)
     frontier = explore(
         backbone, plan, task=task, samples=samples, allowed=allowed, store=store, progress=progress, say=say

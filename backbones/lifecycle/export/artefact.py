@@ -49,7 +49,13 @@ class Exported:
 
 
 def export(
-    backbone: Backbone, kind: str, out: Path, samples: Sequence[Any], *, threads: int = 1, progress: Progress = silent
+    backbone: Backbone,
+    kind: str,
+    out: Path | str,
+    samples: Sequence[Any],
+    *,
+    threads: int = 1,
+    progress: Progress = silent,
 ) -> Exported:
     """Write a backbone in a deployable format; it is loaded and run on two sizes of batch before the folder is named.
 
@@ -65,6 +71,7 @@ def export(
         FrostlineError: unknown format, a missing package, ``out`` exists, fewer than two samples, or features that
             are not those of the backbone: by more than 1e-5 of the largest, for int8 a mean cosine below 0.9.
     """
+    out = Path(out)
     check_extra(kind)
     refuse_existing(out)
     if len(samples) < 2:
@@ -117,7 +124,7 @@ def _manifest(backbone: Backbone, kind: str, batch: Tensor) -> dict[str, Any]:
     }
 
 
-def load_exported(folder: Path, threads: int = 1) -> Run:
+def load_exported(folder: Path | str, threads: int = 1) -> Run:
     """Load what ``export`` wrote as a function from a preprocessed batch to features, float32 on the CPU.
 
     A .pt2 file whose loading would unpickle anything but tensors is refused before torch reads it.
@@ -129,6 +136,7 @@ def load_exported(folder: Path, threads: int = 1) -> Run:
     Raises:
         FrostlineError: no such folder, a damaged file, or a missing package.
     """
+    folder = Path(folder)
     try:
         kind = read_json(folder / MANIFEST)["kind"]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -93,12 +93,13 @@ def _places(text: str, word: str) -> Iterable[Span]:
         at = text.find(word, at + 1)
 
 
-def write_pairs(path: Path, pairs: Sequence[Pair]) -> None:
+def write_pairs(path: Path | str, pairs: Sequence[Pair]) -> None:
     """Write one JSON object a line."""
+    path = Path(path)
     write_text(path, "".join(json.dumps(pair.model_dump(), ensure_ascii=False) + "\n" for pair in pairs))
 
 
-def read_pairs(path: Path) -> list[Pair]:
+def read_pairs(path: Path | str) -> list[Pair]:
     """Read a file of pairs: acquired, edited or made by hand.
 
     Args:
@@ -108,6 +109,7 @@ def read_pairs(path: Path) -> list[Pair]:
         FrostlineError: no such file, a line that is no JSON object, lacks a field or contradicts itself, or a file
             without pairs. The line is named.
     """
+    path = Path(path)
     try:
         lines = read_text(path).splitlines()
     except FileNotFoundError as error:

@@ -12,7 +12,7 @@ from backbones.delta import Delta
 from backbones.deltas import FACTS, Facts, find_delta, load_delta
 
 
-def open_infused(folder: Path, base: str | None = None) -> tuple[Backbone, Delta]:
+def open_infused(folder: Path | str, base: str | None = None) -> tuple[Backbone, Delta]:
     """Load an infused model: its base, with the side network on it.
 
     Args:
@@ -22,6 +22,7 @@ def open_infused(folder: Path, base: str | None = None) -> tuple[Backbone, Delta
     Raises:
         FrostlineError: no delta there, one that names no base, or a base that cannot be loaded.
     """
+    folder = Path(folder)
     place = find_delta(folder)
     if base is None:
         if not (place / FACTS).exists():

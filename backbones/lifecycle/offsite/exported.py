@@ -102,7 +102,7 @@ class Export:
         return self.facts.layout
 
 
-def read_export(folder: Path, options: LoadOptions | None = None) -> Export:
+def read_export(folder: Path | str, options: LoadOptions | None = None) -> Export:
     """Read what ``split`` wrote.
 
     Args:
@@ -112,6 +112,7 @@ def read_export(folder: Path, options: LoadOptions | None = None) -> Export:
     Raises:
         FrostlineError: no export, one whose weights were changed, or an unreadable one.
     """
+    folder = Path(folder)
     place = next((each for each in (folder, folder / "model") if (each / FACTS).exists()), None)
     if place is None:
         raise FrostlineError(
@@ -133,12 +134,13 @@ def read_export(folder: Path, options: LoadOptions | None = None) -> Export:
     return Export(place, facts, emulator)
 
 
-def write_adapter(folder: Path, facts: AdapterFacts, delta: Delta, head: nn.Linear, seed: int) -> None:
+def write_adapter(folder: Path | str, facts: AdapterFacts, delta: Delta, head: nn.Linear, seed: int) -> None:
     """Write a trained adapter and its head; names and fingerprint are those of the full model.
 
     Raises:
         FrostlineError: the folder cannot be written to.
     """
+    folder = Path(folder)
     if facts.kind == "blocks":
         tensors = {path_of(name.partition(".")[2]): value for name, value in delta.state_dict().items()}
         save_tensors(folder / LAYERS, tensors)
@@ -150,12 +152,13 @@ def write_adapter(folder: Path, facts: AdapterFacts, delta: Delta, head: nn.Line
     write_json(folder / ADAPTER, facts.model_dump(mode="json"))
 
 
-def read_adapter(folder: Path) -> tuple[AdapterFacts, nn.Linear]:
+def read_adapter(folder: Path | str) -> tuple[AdapterFacts, nn.Linear]:
     """Return what an adapter folder says, and its head.
 
     Raises:
         FrostlineError: no adapter, or an unreadable one.
     """
+    folder = Path(folder)
     if not (folder / ADAPTER).exists():
         raise FrostlineError(
             f"{folder} is no adapter: it holds no {ADAPTER}. Make one with backbone offsite tune from an export."

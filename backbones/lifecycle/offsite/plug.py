@@ -49,8 +49,8 @@ class Plugged:
 
 def plug(
     full: Backbone,
-    adapter: Path,
-    out: Path,
+    adapter: Path | str,
+    out: Path | str,
     *,
     head: Literal["keep", "refit"] = "keep",
     data: Labelled | None = None,
@@ -73,6 +73,8 @@ def plug(
         FrostlineError: ``out`` exists, another model (both fingerprints are shown), no adapter, other classes than
             the adapter's, or ``"refit"`` without data.
     """
+    adapter = Path(adapter)
+    out = Path(out)
     refuse_existing(out)
     facts, trained = read_adapter(adapter)
     for given in (data, test):

@@ -66,7 +66,7 @@ def emulate(full: Backbone, layout: Layout) -> Backbone:
 def split(
     full: Backbone,
     layout: Layout,
-    out: Path,
+    out: Path | str,
     *,
     base: str | None = None,
     data: Sequence[Any] | None = None,
@@ -90,6 +90,7 @@ def split(
         FrostlineError: ``out`` exists, a layout of another depth, or an emulator that would give away what is
             withheld (nothing is left then).
     """
+    out = Path(out)
     refuse_existing(out)
     emulator = emulate(full, layout)
     distilled = None

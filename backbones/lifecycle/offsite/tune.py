@@ -167,7 +167,7 @@ def _stage(
 def tune(
     export: Export,
     data: Labelled,
-    out: Path,
+    out: Path | str,
     recipe: Recipe,
     *,
     pat: str | None = None,
@@ -175,7 +175,7 @@ def tune(
     layers: str | None = None,
     head_rate: float = 1.0,
     test: Labelled | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     progress: Progress = silent,
     say: Say = mute,
 ) -> TunedAdapter:
@@ -199,6 +199,8 @@ def tune(
         FrostlineError: ``out`` exists, an adapter in the withheld middle, data of another kind than the model's, or
             see ``finetune``.
     """
+    out = Path(out)
+    checkpoint = None if checkpoint is None else Path(checkpoint)
     refuse_existing(out)
     emulator, facts = export.emulator, export.facts
     if data.modality != emulator.modality:

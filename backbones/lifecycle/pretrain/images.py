@@ -92,7 +92,7 @@ def build_vit(plan: ImagePlan, classes: int, seed: int = 0) -> Any:
 
 def pretrain_images(
     task: Task,
-    out: Path,
+    out: Path | str,
     plan: ImagePlan,
     recipe: Recipe,
     *,
@@ -123,6 +123,7 @@ def pretrain_images(
         FrostlineError: texts, images of one class, numbers that do not fit together, a folder that exists or that
             holds another run.
     """
+    out = Path(out)
     ranks.join()
     progress, say = (progress, say) if ranks.rank() == 0 else (silent, mute)
     plan.shape()

@@ -83,13 +83,13 @@ class _Language:
 
 
 def pretrain_text(
-    files: Sequence[Path],
-    out: Path,
+    files: Sequence[Path | str],
+    out: Path | str,
     plan: TextPlan,
     recipe: Recipe,
     *,
     start: str | None = None,
-    tokenizer: Path | None = None,
+    tokenizer: Path | str | None = None,
     stops: Stops | None = None,
     resume: bool = False,
     device: str = "auto",
@@ -119,6 +119,8 @@ def pretrain_text(
         FrostlineError: a corpus that is empty or shorter than a sequence, numbers that do not fit together, a folder
             that exists or that holds another run, a model of another kind.
     """
+    out = Path(out)
+    tokenizer = None if tokenizer is None else Path(tokenizer)
     ranks.join()
     progress, say = (progress, say) if ranks.rank() == 0 else (silent, mute)
     if start is None:
