@@ -2,13 +2,15 @@
 
 Such a file, usually ``pytorch_diff.bin``, is a ``torch.save`` of tensors. What is accepted, and nothing else:
 
-- a dictionary name -> change, or ``{"diffs": such a dictionary, "abs": name -> tensor}``, where a tensor under ``abs``
-  replaces that of the base;
-- a change is a dense tensor, a sparse COO tensor, or a dictionary with the tensors ``indices`` (or ``idx``) and
-  ``values``, and maybe ``size`` (or ``shape``); indices are integers of shape (n,) into the flattened tensor, or of
-  shape (dimensions, n);
-- a name is that of a tensor of the base, or has one word more in front, as in ``bert.encoder.layer.0...``. Tensors of
-  heads (``HEADS``) that the base does not have are left out, with a remark.
+- ``{"diffs": name -> change, "abs": name -> tensor}`` as the library writes it (``body`` and ``head`` in its first
+  versions), where a tensor under ``abs`` replaces that of the base; or a dictionary name -> change alone;
+- a change as the library writes it: a dictionary of ``size``, ``index_steps`` and ``values``, where the running sums of
+  the steps (integers of Python or numpy) are places in the tensor with its first dimension running fastest;
+- or a dense tensor, a sparse COO tensor, or a dictionary with the tensors ``indices`` (or ``idx``) and ``values``, and
+  maybe ``size`` (or ``shape``); indices are integers of shape (n,) into the flattened tensor, or of shape
+  (dimensions, n);
+- a name is that of a tensor of the base, or has one word more in front, as in ``bert.encoder.layer.0...``. Tensors that
+  the base does not have are left out with a remark if they are of heads: under ``abs``, or called as in ``HEADS``.
 
 The file does not say what its base is: names and shapes are checked, and a remark says that this is all.
 """
@@ -22,8 +24,10 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.serialization import safe_globals
 
 from backbones.compose.difference import Difference
 from backbones.core.errors import FrostlineError, nearest
@@ -31,7 +35,8 @@ from backbones.core.errors import FrostlineError, nearest
 LEGACY_NAME = "pytorch_diff.bin"
 SUFFIXES = (".bin", ".pt", ".pth")
 HEADS = ("classifier", "cls", "head", "lm_head", "pooler", "qa_outputs", "score", "vocab_projector", "vocab_transform")
-KINDS = "a dense tensor, a sparse COO tensor, or a dictionary with 'indices' (or 'idx') and 'values'"
+KINDS = "a dense tensor, a sparse COO tensor, or a dictionary with 'values' and 'indices', 'idx' or 'index_steps'"
+SECTIONS = (("diffs", "abs"), ("body", "head"))  # changes, and tensors that replace those of the base
 
 
 def read_legacy(path: Path | str, state: Mapping[str, Tensor]) -> Difference:
@@ -51,7 +56,7 @@ def read_legacy(path: Path | str, state: Mapping[str, Tensor]) -> Difference:
     dropped: list[str] = []
     for given, entry in [*changes.items(), *absolute.items()]:
         name = _own_name(given, state)
-        if name is None and given.split(".")[0] in HEADS:
+        if name is None and (given in absolute or given.split(".")[0] in HEADS):
             dropped.append(given)
             continue
         if name is None:
@@ -67,11 +72,23 @@ def read_legacy(path: Path | str, state: Mapping[str, Tensor]) -> Difference:
     return _joined(path, {name: found[name] for name in state if name in found}, state, notes)
 
 
+def _number(kind: np.dtype[Any], content: bytes) -> int:
+    """Stand for numpy's scalar: the plain integer in it."""
+    if kind.kind not in "iu":
+        raise UnpicklingError(f"a number of kind {kind}")
+    return int(np.frombuffer(content, kind)[0])
+
+
+# The first step in a published file is a number of numpy; both releases of numpy name the maker of those differently.
+NUMBERS: list[Any] = [(_number, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+NUMBERS += [np.dtype, np.dtypes.Int64DType, np.dtypes.Int32DType]
+
+
 def _load(path: Path) -> Any:
     if not path.exists():
         raise FrostlineError(f"{path} does not exist; pass a file of differences.")
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), safe_globals(NUMBERS):
             warnings.simplefilter("ignore")  # on how torch checks what we want checked
             return torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
@@ -87,15 +104,17 @@ def _load(path: Path) -> Any:
 
 def _sections(path: Path, loaded: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return changes, and tensors that replace those of the base."""
-    if isinstance(loaded, Mapping) and isinstance(loaded.get("diffs"), Mapping):
-        more = sorted(str(key) for key in loaded.keys() - {"diffs", "abs"})
-        if more or not isinstance(loaded.get("abs", {}), Mapping):
+    sections = [loaded, {}]
+    for names in SECTIONS:
+        if not isinstance(loaded, Mapping) or not any(isinstance(loaded.get(name), Mapping) for name in names):
+            continue
+        changes, whole = names
+        more = sorted(str(key) for key in loaded.keys() - set(names))
+        if more or not all(isinstance(loaded.get(name) or {}, Mapping) for name in names):
             raise FrostlineError(
-                f"{path} has more beside 'diffs' than a dictionary 'abs' ({', '.join(more) or 'abs'})."
+                f"{path} has more beside {changes!r} than a dictionary {whole!r} ({', '.join(more) or whole})."
             )
-        sections = [loaded["diffs"], loaded.get("abs", {})]
-    else:
-        sections = [loaded, {}]
+        sections = [loaded.get(name) or {} for name in names]
     if not all(isinstance(each, Mapping) and all(isinstance(key, str) for key in each) for each in sections):
         raise FrostlineError(f"{path} holds no dictionary of named tensors but a {type(loaded).__name__}.")
     return dict(sections[0]), {key: value for key, value in sections[1].items() if key not in sections[0]}
@@ -127,6 +146,8 @@ def _entry(path: Path, name: str, entry: Any, shape: tuple[int, ...]) -> tuple[T
     if not isinstance(entry, Mapping):
         raise FrostlineError(f"{path}: {name!r} is a {type(entry).__name__}; accepted are {KINDS}.")
     entry = {{"idx": "indices", "shape": "size"}.get(key, key): value for key, value in entry.items()}
+    if "index_steps" in entry and "indices" not in entry:
+        entry["indices"] = _unrolled(path, name, entry.pop("index_steps"), shape)
     pair = [entry.get(key) for key in ("indices", "values")]
     if entry.keys() - {"indices", "values", "size"} or not all(isinstance(each, Tensor) for each in pair):
         raise FrostlineError(f"{path}: {name!r} has {', '.join(map(str, entry)) or 'nothing'}; accepted are {KINDS}.")
@@ -135,6 +156,20 @@ def _entry(path: Path, name: str, entry: Any, shape: tuple[int, ...]) -> tuple[T
     if "size" in entry:
         _same_shape(path, name, tuple(int(side) for side in entry["size"]), shape)
     return _flat(path, name, pair[0], shape), _real(path, name, pair[1])
+
+
+def _unrolled(path: Path, name: str, steps: Any, shape: tuple[int, ...]) -> Tensor:
+    """Return indices of shape (dimensions, n): running sums of steps, where the first dimension runs fastest."""
+    steps = steps.tolist() if isinstance(steps, Tensor) else steps
+    if not isinstance(steps, list | tuple) or not all(type(step) is int for step in steps):
+        raise FrostlineError(f"{path}: the index steps of {name!r} are no list of integers.")
+    if any(abs(step) > prod(shape) for step in steps):
+        raise FrostlineError(f"{path}: the index steps of {name!r} lead out of a tensor of shape {shape}.")
+    places, rows = torch.tensor(steps, dtype=torch.int64).cumsum(0), []
+    for side in shape[:-1]:
+        rows.append(places % side)
+        places = places.div(side, rounding_mode="floor")
+    return torch.stack([*rows, places])
 
 
 def _same_shape(path: Path, name: str, given: tuple[int, ...], shape: tuple[int, ...]) -> None:

@@ -2,10 +2,13 @@
 
 import json
 import pickle
+import zipfile
 
+import numpy as np
 import pytest
 import torch
 from compose_makers import FC1, SHAPES, copied, made, on, same, state_of
+from torch import nn
 
 from backbones.compose import (
     Difference,
@@ -19,6 +22,7 @@ from backbones.compose import (
 from backbones.compose.difference import weights_digest
 from backbones.core.artifacts import load_tensors, save_tensors
 from backbones.core.errors import FrostlineError
+from backbones.core.seed import torch_generator
 from backbones.deltas import save_delta
 from backbones.testing import tiny_bert, tiny_vit
 
@@ -230,3 +234,86 @@ def test_missing_files_say_what_to_pass(tmp_path):
         read_any(tmp_path / "no.safetensors", tiny_vit())
     with pytest.raises(FrostlineError, match="does not exist"):
         read_legacy(tmp_path / "no.bin", state_of())
+
+
+# Files as the published library writes them, put together here from its format.
+
+
+def published(change):
+    """One entry of ``diffs``: sorted places with the first dimension fastest, as steps; the first one of numpy."""
+    sparse = change.to_sparse().coalesce()
+    strides = np.cumprod([1, *change.shape[:-1]])
+    places = (sparse.indices().numpy() * strides[:, None]).sum(0)
+    order = places.argsort()
+    steps = np.diff(places[order]).tolist()
+    steps = [places[order][0], *steps] if len(places) else []  # of type numpy.int64, as the library leaves it
+    return {"size": change.size(), "index_steps": steps, "values": sparse.values()[order]}
+
+
+def renamed(path):
+    """Name numpy's maker of scalars as numpy 1 did."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["numpy 2", "numpy 1"])
+@pytest.mark.parametrize("names", [("diffs", "abs"), ("body", "head")])
+def test_a_published_file_loads_and_gives_what_its_library_gives(tmp_path, names, old):
+    backbone = tiny_bert()
+    state = backbone.frozen_state()
+    generator = torch_generator(0, "published")
+    changes = {}
+    for name in (
+        "encoder.layer.0.output.dense.weight",
+        "encoder.layer.1.output.dense.bias",
+        "embeddings.LayerNorm.bias",
+    ):
+        noise = torch.randn(state[name].shape, generator=generator)
+        changes[name] = noise * (torch.rand(noise.shape, generator=generator) < 0.1)
+    changes["encoder.layer.2.output.dense.weight"] = torch.zeros(24, 48)  # every tensor that was open has an entry
+    whole = torch.randn(24, generator=generator)
+    content = {
+        names[0]: {f"bert.{name}": published(change) for name, change in changes.items()},
+        names[1]: {
+            "bert.encoder.layer.2.output.LayerNorm.bias": nn.Parameter(whole),
+            "cls.predictions.bias": torch.ones(25),
+            "parser.biaffine.U": torch.ones(3),
+        },
+    }
+    assert type(content[names[0]]["bert.encoder.layer.0.output.dense.weight"]["index_steps"][0]) is np.int64
+    torch.save(content, tmp_path / "pytorch_diff.bin")
+    if old:
+        renamed(tmp_path / "pytorch_diff.bin")
+    found = read_any(str(tmp_path), backbone)
+    after = {**state, **combined(state, [found])}
+    for name, change in changes.items():
+        torch.testing.assert_close(after[name], state[name] + change, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(after["encoder.layer.2.output.LayerNorm.bias"], whole, atol=1e-6, rtol=1e-6)
+    touched = {*changes, "encoder.layer.2.output.LayerNorm.bias"}
+    assert all(torch.equal(after[name], state[name]) for name in state if name not in touched)
+    assert "cls.predictions.bias" in found.notes[0] and "parser.biaffine.U" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"index_steps": [0, 9], "size": torch.Size([2, 3])}, "in the base is (4, 5)"),
+        ({"index_steps": [3, 17]}, "do not lie in"),
+        ({"index_steps": [3, -4]}, "do not lie in"),
+        ({"index_steps": [3, 2**70]}, "lead out of"),
+        ({"index_steps": [3, 0]}, "occurs twice"),
+        ({"index_steps": [3, 1, 1]}, "3 indices and 2 values"),
+        ({"index_steps": ["3", 1]}, "no list of integers"),
+        ({"index_steps": [np.float64(3), 1]}, "holds more than tensors"),
+    ],
+    ids=str,
+)
+def test_published_files_that_are_wrong(tmp_path, entry, words):
+    change = {"size": torch.Size([4, 5]), "values": torch.ones(2), **entry}
+    torch.save({"diffs": {"a.weight": change}, "abs": {}}, tmp_path / "pytorch_diff.bin")
+    with pytest.raises(FrostlineError) as error:
+        read_legacy(tmp_path / "pytorch_diff.bin", state_of())
+    assert words in str(error.value), str(error.value)
