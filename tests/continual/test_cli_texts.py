@@ -77,7 +77,7 @@ def test_texts_and_files_of_texts_are_classified_alike(finished, place):
         (("--pat", "layernorm+pasta", "--pat-set", "length=3"), "rite it as layernorm.KEY"),
         (("--pat", "layernorm+bitfit"), "overlap"),
         (("--pat", "pasta", "--pat-layers", "1-7"), "layers run from 0 to 2"),
-        (("--pat", "pasta", "--pooling", "max"), "unknown pooling 'best'"),
+        (("--pat", "pasta", "--pooling", "best"), "unknown pooling 'best'"),
         (("--pat", "pasta", "--max-tokens", "2"), "has no room for text"),
         (("--pat", "pasta", "--max-tokens", "400"), "takes at most 40 tokens"),
         (("--pat", "pasta", "--image-size", "32"), "takes texts; leave the size out"),

@@ -137,6 +137,46 @@ def test_half_of_the_pairs_are_strange():
     assert stats.binomtest(int(labels.sum()), len(labels), 0.5).pvalue > CHANCE
 
 
+@settings(max_examples=25, deadline=None)
+@given(LENGTHS, st.integers(0, 99))
+def test_a_strange_part_is_filled_as_the_true_one(lengths, seed):
+    tokens = numbered_tokens(lengths, seed)
+    pairs = Pairs(cut(tokens, 21), FRAME, 0)
+    windows = pairs.windows
+    rows_of = {document: windows.document == document for document in set(windows.document.tolist())}
+    held = {document: windows.end[rows].max() - windows.begin[rows].min() for document, rows in rows_of.items()}
+    batch = pairs(list(range(len(pairs))), torch_generator(seed))
+    for row, strange in enumerate(batch.strange.tolist()):
+        ids = batch.ids[row][batch.seen[row]].tolist()
+        first, second = ids[1 : ids.index(3)], ids[ids.index(3) + 1 : -1]
+        longest = max(size for document, size in held.items() if document != windows.document[row])
+        assert len(second) == min(windows.end[row] - windows.begin[row] - len(first), longest)
+        parted = first[-1] + 1 - 10
+        if strange == STRANGE and tokens.sentences[parted]:
+            assert tokens.sentences[second[0] - 10]
+        if tokens.words[parted]:
+            assert tokens.words[second[0] - 10]
+
+
+def test_lengths_say_nothing_of_the_label():
+    from sklearn.tree import DecisionTreeClassifier
+
+    sizes = numpy_generator(5).integers(5, 300, size=60).tolist()
+    pairs = Pairs(cut(numbered_tokens(sizes, 3), 61), FRAME, 0)
+    generator = torch_generator(1)
+    seen, labels = [], []
+    for _ in range(30):
+        batch = pairs(list(range(len(pairs))), generator)
+        total, second = batch.seen.sum(1), batch.types.sum(1)
+        seen.append(torch.stack([total, second, total - second], dim=1).numpy())
+        labels.append(batch.strange.numpy())
+    rows, known = np.concatenate(seen), np.concatenate(labels)
+    half = len(rows) // 2
+    tree = DecisionTreeClassifier(max_leaf_nodes=32, random_state=0).fit(rows[:half], known[:half])
+    right = int((tree.predict(rows[half:]) == known[half:]).sum())
+    assert stats.binomtest(right, len(rows) - half, max(known[half:].mean(), 1 - known[half:].mean())).pvalue > CHANCE
+
+
 def test_pairs_from_one_document_are_refused():
     with pytest.raises(FrostlineError, match=r"needs two documents.*--no-next-sentence"):
         Pairs(cut(numbered_tokens([100]), 20), FRAME, 0)

@@ -143,7 +143,8 @@ class Pairs:
     """Batches of two texts a row: a window in two parts, or its first part and the second of another document's.
 
     Half of the pairs are strange ones (Devlin et al. 2019), drawn anew each time that a row is met. A window parts
-    where a sentence begins, if one begins inside it.
+    where a sentence begins, if one begins inside it. A strange part is filled as the true one: it has as many tokens,
+    begins where a sentence (or a word) does and ends with a word, so that lengths say nothing of the label.
 
     Args:
         windows: cut to the room of ``frame``, of two documents or more.
@@ -156,9 +157,12 @@ class Pairs:
 
     def __init__(self, windows: Windows, frame: Frame, pad: int) -> None:
         self.windows, self.frame, self.pad = windows, frame, pad
-        self._first = np.searchsorted(windows.document, windows.document, side="left")
-        self._after = np.searchsorted(windows.document, windows.document, side="right")
-        if len(np.unique(windows.document)) < 2:
+        documents, first, self._document = np.unique(windows.document, return_index=True, return_inverse=True)
+        self._begin, self._end = windows.begin[first], windows.end[np.append(first[1:], len(windows)) - 1]
+        self._longest = np.argsort(self._begin - self._end, kind="stable")  # documents, the longest first
+        self._rank = np.argsort(self._longest)
+        self._sizes = (self._end - self._begin)[self._longest]
+        if len(documents) < 2:
             raise FrostlineError(
                 "next-sentence prediction needs two documents or more, and the corpus is one: part documents by "
                 "empty lines or by lines that begin with \\x1e, or leave the task out (--no-next-sentence)."
@@ -173,31 +177,42 @@ class Pairs:
         spans, strange = [], []
         for row, (where, other, which, there) in zip(rows, draws, strict=True):
             begin, end = int(self.windows.begin[row]), int(self.windows.end[row])
-            middle = self._parting(begin, end, where)
-            second = (middle, end)
+            middle, marks = self._parting(begin, end, where)
+            rank = int(self._rank[self._document[row]])
+            room = min(end - middle, int(self._sizes[1 if rank == 0 else 0]))  # before it is known which it becomes
+            second = (middle, middle + room)
             if other < 0.5:
-                second = self._from_elsewhere(row, which, there, end - middle)
+                second = self._from_elsewhere(rank, which, there, room, marks)
             spans.append([(begin, middle), second])
             strange.append(STRANGE if other < 0.5 else FOLLOWS)
         labels = torch.tensor(strange, dtype=torch.int64)
         return _stack(self.windows.tokens, spans, self.frame.pair, self.frame.types, self.pad, labels)
 
-    def _from_elsewhere(self, row: int, which: float, where: float, room: int) -> tuple[int, int]:
-        """Return at most ``room`` tokens from the second part of a window of another document."""
-        first, after = int(self._first[row]), int(self._after[row])
-        found = int(which * (len(self) - (after - first)))
-        found += after - first if found >= first else 0
-        begin, end = int(self.windows.begin[found]), int(self.windows.end[found])
-        middle = self._parting(begin, end, where)
-        return middle, min(end, middle + room)
+    def _from_elsewhere(
+        self, rank: int, which: float, where: float, room: int, marks: NDArray[np.bool_]
+    ) -> tuple[int, int]:
+        """Return ``room`` tokens of another document than the one of that rank, from one of ``marks`` on."""
+        enough = int(np.searchsorted(-self._sizes, -room, side="right"))
+        place = int(which * (enough - (rank < enough)))
+        document = int(self._longest[place + (rank < enough and place >= rank)])
+        begin, last = int(self._begin[document]), int(self._end[document]) - room
+        stops = self.windows.tokens.words[begin + room : last + room + 1]
+        whole = np.append(stops, True)[: last - begin + 1]  # the end of all tokens ends a word too
+        whole[-1] = True
+        starts = marks[begin : last + 1]
+        # The first place of a document begins a sentence, and its last such place ends with a word.
+        places = next(hits for each in (starts & whole, starts) if len(hits := np.flatnonzero(each)))
+        start = begin + int(places[int(where * len(places))])
+        return start, start + room
 
-    def _parting(self, begin: int, end: int, draw: float) -> int:
-        inside = slice(begin + 1, end)
-        for marks in (self.windows.tokens.sentences[inside], self.windows.tokens.words[inside]):
-            places = np.flatnonzero(marks)
+    def _parting(self, begin: int, end: int, draw: float) -> tuple[int, NDArray[np.bool_]]:
+        """Return where a window parts, and the marks of all places that are like it."""
+        tokens = self.windows.tokens
+        for marks in (tokens.sentences, tokens.words):
+            places = np.flatnonzero(marks[begin + 1 : end])
             if len(places):
-                return begin + 1 + int(places[int(draw * len(places))])
-        return (begin + end) // 2
+                return begin + 1 + int(places[int(draw * len(places))]), marks
+        return (begin + end) // 2, np.ones_like(tokens.words)
 
 
 def _stack(
