@@ -27,6 +27,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.dist = "loadfile"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def as_many_threads_after() -> Iterator[None]:
+    """Give torch the number of threads back that a module, or a command that it ran, has changed."""
+    before = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None
+    yield
+    if before is not None:
+        sys.modules["torch"].set_num_threads(before)
+
+
 @pytest.fixture(scope="module", params=["1", "0"], ids=["bf16", "no-bf16"])
 def native_bf16(request: pytest.FixtureRequest) -> Iterator[bool]:
     """Whether the device counts as one with native bf16: a test whose result depends on it is run both ways."""
