@@ -2,6 +2,7 @@
 
 import multiprocessing
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from backbones.core.errors import FrostlineError
 from backbones.core.samples import Progress, silent
 from zeroshot.scorers import Request
+from zeroshot.scorers import cache as cache_module
 from zeroshot.scorers.cache import Cached
 
 REQUESTS = [Request("Rebels fired.", (0, 6), (7, 12), "attack", label) for label in ("attacker", "target", "place")]
@@ -126,3 +128,15 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     assert any("kept in memory" in note for note in cached.notes())
     with pytest.raises(FrostlineError, match="is a folder; pass a file"):
         Cached(Counting(), tmp_path)
+
+
+def test_memory_is_bounded_and_a_call_may_ask_for_more(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    monkeypatch.setattr(cache_module, "IN_MEMORY", 2)
+    scorer, many = Counting(), [*REQUESTS, *(replace(REQUESTS[0], label=f"role {number}") for number in range(9))]
+    wanted = scorer.score(many)
+    alone, on_disk = Cached(scorer), Cached(scorer, path)
+    assert np.array_equal(alone.score(many), wanted) and len(alone._memory) == 2
+    assert np.array_equal(on_disk.score(many), wanted)
+    scorer.asked = 0
+    assert np.array_equal(on_disk.score(many), wanted) and scorer.asked == 0, "the file keeps all"
+    assert np.array_equal(alone.score(many), wanted) and scorer.asked == len(many) - 2

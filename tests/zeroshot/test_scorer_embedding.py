@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from backbones.core.errors import FrostlineError
 from backbones.lm import LanguageModel, load_language_model
 from zeroshot.scorers import SCORERS, Request
+from zeroshot.scorers import vectors as vectors_module
 from zeroshot.scorers.embedding import Embedding
-from zeroshot.scorers.sentences import REACH, context_of, fit, fit_around
+from zeroshot.scorers.sentences import REACH, context_of, fit, fit_context
 from zeroshot.scorers.vectors import Vectors
 from zeroshot.testing import check_scorer
 from zeroshot.testing_models import tiny_bert
@@ -200,7 +201,7 @@ def test_contexts_hold_their_mention(text: str, data: st.DataObject) -> None:
     kept = text[start:end]
     assert found.text[slice(*found.span)] == kept or found.text == text[start - found.span[0] :][: len(found.text)]
     assert kept.rstrip() == found.text[slice(*found.span)].rstrip()
-    assert len(found.text) <= len(kept) + 2 * REACH
+    assert len(found.text) <= len(kept) + 3 * REACH
 
 
 @given(st.text(alphabet="ab ", min_size=1, max_size=60), st.integers(1, 20))
@@ -211,5 +212,41 @@ def test_what_is_cut_fits_and_is_the_longest_start(text: str, room: int) -> None
 
 def test_cutting_keeps_the_mention_in_the_middle() -> None:
     text = "x " * 50 + "bus" + " y" * 50
-    cut = fit_around(context_of(text, (100, 103)), lambda part: len(part) <= 30)
+    cut = fit_context(text, (100, 103), lambda part: len(part) <= 30)
     assert cut.cut and cut.text[slice(*cut.span)] == "bus" and 3 < len(cut.text) <= 30
+
+
+def test_mentions_of_a_long_sentence_share_its_stretches() -> None:
+    names = [f"unit {number}" for number in range(300)]
+    text = ", ".join(names) + " attacked the port"
+    spans = [(start, start + len(name)) for name in names if (start := text.index(name)) >= 0]
+    found = [context_of(text, span) for span in spans]
+    assert all(text[slice(*span)] == each.text[slice(*each.span)] for span, each in zip(spans, found, strict=True))
+    for span, each in zip(spans, found, strict=True):
+        before, after = each.span[0], len(each.text) - each.span[1]
+        assert before >= min(REACH - 40, span[0]) and after >= min(REACH // 2, len(text) - span[1])
+    assert len({each.text for each in found}) <= 1 + len(text) // REACH
+    small = {fit_context(text, span, lambda part: len(part) <= 250).text for span in spans}
+    assert len(small) <= 1 + len(text) // 75, "in a narrower window, too"
+
+
+@given(st.text(alphabet="ab .", min_size=1, max_size=200), st.data())
+def test_contexts_that_fit_hold_their_mention(text: str, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(text) - 1))
+    end = data.draw(st.integers(start + 1, min(len(text), start + 5)))
+    found = fit_context(text, (start, end), lambda part: len(part) <= 20)
+    assert len(found.text) <= 20 and found.text[slice(*found.span)].rstrip() == text[start:end].rstrip()
+
+
+def test_vectors_are_bounded_and_a_call_may_ask_for_more(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [(f"the man {number}", None) for number in range(12)]
+    wanted = Vectors(model).of(keys)
+    monkeypatch.setattr(vectors_module, "REMEMBERED", 5)
+    few, told = Vectors(model), []
+    np.testing.assert_allclose(few.of(keys), wanted, atol=1e-6)
+    assert len(few) == 5
+    kept = [key for key in keys if key in few._known]
+    few.of([kept[0]])
+    few.of([("a bus", None)])
+    few.of([kept[0]], lambda *numbers: told.append(numbers))
+    assert told == [] and len(few) == 5, "what was asked for last is kept"

@@ -20,12 +20,15 @@ from backbones.core.artifacts import digest_json
 from backbones.core.errors import FrostlineError
 from backbones.core.samples import Progress, silent
 from zeroshot.scorers.base import Request, Scorer
+from zeroshot.scorers.recent import Recent
 
 PATIENCE = 30.0  # seconds to wait for another process that writes
 TABLES = (
     "CREATE TABLE IF NOT EXISTS scores (key BLOB PRIMARY KEY, value BLOB NOT NULL, check_sum INTEGER NOT NULL)",
     "CREATE TABLE IF NOT EXISTS notes (key BLOB PRIMARY KEY, value TEXT NOT NULL)",
 )
+IN_MEMORY = 200_000  # scores that are kept in memory, some 30 MB; a file keeps all
+CALLS = 2_000  # calls whose notes are kept in memory
 AT_ONCE = 500  # keys in one query; the least limit of the library is 999
 
 
@@ -38,7 +41,7 @@ class Cached:
 
     Args:
         scorer: what answers the first time.
-        path: the file, made at need; None for memory alone.
+        path: the file, made at need; None for memory alone, which keeps the IN_MEMORY scores asked for last.
     """
 
     def __init__(self, scorer: Scorer, path: Path | str | None = None) -> None:
@@ -48,8 +51,8 @@ class Cached:
             raise FrostlineError(
                 f"score cache {self.path} is a folder; pass a file, such as {self.path}/scores.sqlite."
             )
-        self._memory: dict[bytes, float] = {}
-        self._told: dict[bytes, tuple[str, ...]] = {}  # key of a call -> what the scorer noted about it
+        self._memory: Recent[bytes, float] = Recent(IN_MEMORY)
+        self._told: Recent[bytes, tuple[str, ...]] = Recent(CALLS)  # key of a call -> what the scorer noted about it
         self._notes: dict[str, None] = {}
 
     @property
@@ -71,19 +74,22 @@ class Cached:
         seed = self.fingerprint()
         keys = [_key(seed, request) for request in requests]
         call = hashlib.sha256(b"".join(sorted(set(keys)))).digest()
-        unknown = [key for key in dict.fromkeys(keys) if key not in self._memory]
+        known = {key: value for key in dict.fromkeys(keys) if (value := self._memory.recall(key)) is not None}
+        unknown = [key for key in dict.fromkeys(keys) if key not in known]
         if unknown or call not in self._told:
-            self._memory.update(self._read(unknown, call))
-        ask = {key: request for key, request in zip(keys, requests, strict=True) if key not in self._memory}
+            known.update(self._read(unknown, call))
+        ask = {key: request for key, request in zip(keys, requests, strict=True) if key not in known}
         if ask:
             answers = self.scorer.score(list(ask.values()), progress)
             found = dict(zip(ask, map(float, answers), strict=True))
-            self._memory.update(found)
+            known.update(found)
             self._told[call] = tuple(dict.fromkeys((*self._told.get(call, ()), *self.scorer.notes())))
             self._write(found, call)
+        for key in unknown:
+            self._memory[key] = known[key]
         for note in self._told.get(call, ()):
             self._note(note)
-        return np.array([self._memory[key] for key in keys], dtype=np.float64)
+        return np.array([known[key] for key in keys], dtype=np.float64)
 
     def _read(self, keys: Sequence[bytes], call: bytes) -> dict[bytes, float]:
         """Return the scores that the file has, and remember what was noted about the call."""

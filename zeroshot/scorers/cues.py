@@ -71,7 +71,7 @@ def outsider(request: Request) -> float:
     return 0.7 + 1.5 * math.log2(max(len(between.split()), 4) / 4) + (3.0 if _crosses(between) else 0.0)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def _odds(text: str, span: Span, trigger: Span) -> dict[str, float]:
     """Return sense -> log-odds for one mention."""
     found, words = standing(text, span, trigger), text[slice(*span)]
@@ -95,7 +95,7 @@ def _crosses(between: str) -> bool:
     return re.search(r"[.!?。！？](?:\s|$)|\n\s*\n", between) is not None
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def standing(text: str, span: Span, trigger: Span) -> Standing:
     """Return where the mention stands to its words on the left and to the trigger."""
     preposition, possessor = _left(text, span), bool(re.match(r"\s?[’']s?\b", text[span[1] : span[1] + 3]))

@@ -22,7 +22,7 @@ from backbones.lm import load_language_model
 from zeroshot.scorers.base import Request
 from zeroshot.scorers.cues import cue, outsider
 from zeroshot.scorers.known import check_labels
-from zeroshot.scorers.sentences import context_of, fit, fit_around
+from zeroshot.scorers.sentences import fit, fit_context
 from zeroshot.scorers.vectors import Key, Vectors
 
 ANY_ROLE = (
@@ -32,7 +32,7 @@ ANY_ROLE = (
 """What roles are called in any ontology: a mention that is no closer to the roles of its event than to these is none
 of them in particular."""
 
-FORMAT = 1  # of the scores: raised when equal settings come to give other numbers
+FORMAT = 2  # of the scores: raised when equal settings come to give other numbers
 
 
 class Embedding(Settings):
@@ -113,24 +113,28 @@ class Embedding(Settings):
     def _closeness(self, requests: Sequence[Request], progress: Progress) -> NDArray[np.float64]:
         """Return the mean similarity of all views, -1 to 1."""
         vectors = self._encoder()
-        mentions = [self._mention(request) for request in requests]
+        places = dict.fromkeys((request.text, request.span) for request in requests)
+        mentions = {place: self._mention(*place) for place in places}
         labels = [self._label(request) for request in requests]
         self._notes.update(dict.fromkeys(check_labels(vectors.model, requests, self._reads(labels))))
-        keys = dict.fromkeys(key for views in (*mentions, *labels) for key, _ in views)
+        keys = dict.fromkeys(key for each in (*mentions.values(), *labels) for key, _ in each)
         rows = dict(zip(keys, vectors.of(list(keys), progress), strict=True))
 
-        def mixed(views: list[tuple[Key, float]]) -> NDArray[np.float64]:
+        def mixed(views: Sequence[tuple[Key, float]]) -> NDArray[np.float64]:
             total = sum(weight for _, weight in views)
             return np.asarray(sum(rows[key].astype(np.float64) * (weight / total) for key, weight in views))
 
-        return np.array([float(mixed(a) @ mixed(b)) for a, b in zip(mentions, labels, strict=True)])
+        ours = {place: mixed(views) for place, views in mentions.items()}
+        theirs = {views: mixed(views) for views in dict.fromkeys(map(tuple, labels))}
+        pairs = zip(requests, labels, strict=True)
+        return np.array([float(ours[each.text, each.span] @ theirs[tuple(views)]) for each, views in pairs])
 
-    def _mention(self, request: Request) -> list[tuple[Key, float]]:
+    def _mention(self, text: str, span: tuple[int, int]) -> list[tuple[Key, float]]:
         views: list[tuple[Key, float]] = []
         if self.mention:
-            views.append(((self._short(request.text[slice(*request.span)], "mention"), None), self.mention))
+            views.append(((self._short(text[slice(*span)], "mention"), None), self.mention))
         if self.context:
-            found = fit_around(context_of(request.text, request.span), self._encoder().fits)
+            found = fit_context(text, span, self._encoder().fits)
             if found.cut:
                 self._notes["a sentence longer than the encoder's window was cut around its mention"] = None
             views.append(((found.text, found.span), self.context))

@@ -47,7 +47,7 @@ _NO_DOERS = words(
 )
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=4096)
 def senses(label: str, description: str | None) -> Mapping[str, float]:
     """Return the senses of a role with their strength, 0 to 1: by its name (in full), or by its description (less)."""
     found = _by_name(label.lower()) or _by_description(description.lower() if description else "")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 Span = tuple[int, int]
 
-REACH = 300  # characters on either side of a mention beyond which its sentence tells the encoder nothing more
+REACH = 300  # characters on either side of a mention that are kept of a sentence of more than three times as many
 
 # A sentence ends at a mark, its closing quotes and white space, or at an empty line. A title or an initial ("Mr. ",
 # "U.S. ") ends one too early, which costs a little context and nothing else.
@@ -26,16 +27,30 @@ class Context:
     cut: bool = False
 
 
-@lru_cache(maxsize=65536)
-def context_of(text: str, span: Span) -> Context:
-    """Return the sentence of the mention at ``span``, at most REACH characters of it on either side."""
-    low, high = max(0, span[0] - REACH), min(len(text), span[1] + REACH)
-    before = [match.end() for match in _END.finditer(text, low, span[0])]
-    after = _END.search(text, span[1], high)
-    start = before[-1] if before else _at_word(text, low)
-    end = after.end() if after else high
+def context_of(text: str, span: Span, reach: int = REACH) -> Context:
+    """Return the sentence of the mention at ``span``, or of a long one a stretch that mentions beside it share.
+
+    Args:
+        text: the passage; span: characters of the mention.
+        reach: a longer sentence is cut into cells of so many characters; the mention's and both beside it are kept.
+    """
+    starts, ends = _breaks(text)
+    start = ends[bisect_right(ends, span[0]) - 1]
+    at = bisect_left(starts, span[1])
+    end = ends[at + 1] if at < len(starts) else len(text)
+    if end - start > 3 * reach:
+        cell = start + (span[0] - start) // reach * reach
+        start = min(_at_word(text, max(start, cell - reach)), span[0])
+        end = min(end, max(cell + 2 * reach, span[1] + reach // 2))
     part = text[start:end].rstrip()
     return Context(part, (span[0] - start, span[1] - start))
+
+
+@lru_cache(maxsize=16)
+def _breaks(text: str) -> tuple[list[int], list[int]]:
+    """Return where the marks between sentences begin, and where they end, before them 0."""
+    found = list(_END.finditer(text))
+    return [match.start() for match in found], [0, *(match.end() for match in found)]
 
 
 def _at_word(text: str, low: int) -> int:
@@ -46,17 +61,17 @@ def _at_word(text: str, low: int) -> int:
     return gap.end() if gap else low
 
 
-def fit_around(found: Context, fits: Callable[[str], bool]) -> Context:
-    """Return the context, halved on both sides of the mention until it ``fits``; at last the mention alone."""
-    cut, reach = found, max(found.span[0], len(found.text) - found.span[1])
-    while not fits(cut.text):
-        if not reach:
-            words = fit(cut.text, fits)
-            return Context(words, (0, len(words)), cut=True)
+def fit_context(text: str, span: Span, fits: Callable[[str], bool]) -> Context:
+    """Return a mention's context of the greatest reach, halved, that ``fits``; at last its own words alone."""
+    reach = REACH
+    found = context_of(text, span)
+    while not fits(found.text):
         reach //= 2
-        start, end = max(0, found.span[0] - reach), min(len(found.text), found.span[1] + reach)
-        cut = Context(found.text[start:end], (found.span[0] - start, found.span[1] - start), cut=True)
-    return cut
+        if not reach:
+            words = fit(text[slice(*span)], fits)
+            return Context(words, (0, len(words)), cut=True)
+        found = replace(context_of(text, span, reach), cut=True)
+    return found
 
 
 def fit(text: str, fits: Callable[[str], bool]) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from backbones.core.samples import Progress, silent
 from backbones.lm import LanguageModel
+from zeroshot.scorers.recent import Recent
 
 Span = tuple[int, int]
 Key = tuple[str, Span | None]
@@ -17,10 +18,13 @@ Key = tuple[str, Span | None]
 
 TOKENS_PER_BATCH = {"cpu": 2048}
 TOKENS_ELSEWHERE = 65_536
+REMEMBERED = 20_000  # vectors that are kept: 30 MB of MiniLM's, and the texts that they are of
 
 
 class Vectors:
     """A cache of unit vectors: the mean of a text's last hidden states, or of those that a span touches.
+
+    Spans of one text share its pass. The REMEMBERED vectors that were asked for last are kept.
 
     The pooling is that of Sentence-BERT (Reimers and Gurevych 2019, arXiv 1908.10084).
 
@@ -32,7 +36,7 @@ class Vectors:
     def __init__(self, model: LanguageModel, chunk: int | None = None) -> None:
         self.model = model
         self.chunk = chunk or TOKENS_PER_BATCH.get(model.device.type, TOKENS_ELSEWHERE)
-        self._known: dict[Key, NDArray[np.float32]] = {}
+        self._known: Recent[Key, NDArray[np.float32]] = Recent(REMEMBERED)
 
     def __len__(self) -> int:
         return len(self._known)
@@ -49,10 +53,12 @@ class Vectors:
                 as the whole text.
             progress: told of texts encoded.
         """
-        self._learn([key for key in keys if key not in self._known], progress)
         if not keys:
             return np.zeros((0, self.model.module.config.hidden_size), dtype=np.float32)
-        return np.stack([self._known[key] for key in keys])
+        asked = dict.fromkeys(keys)
+        known = {key: vector for key in asked if (vector := self._known.recall(key)) is not None}
+        known.update(self._learned([key for key in asked if key not in known], progress))
+        return np.stack([known[key] for key in keys])
 
     def fits(self, text: str) -> bool:
         """Tell whether ``text`` with its special tokens fits into the model's window."""
@@ -62,12 +68,13 @@ class Vectors:
             return True
         return len(self.model.encode([text])[0][0]) <= window
 
-    def _learn(self, keys: Sequence[Key], progress: Progress) -> None:
+    def _learned(self, keys: Sequence[Key], progress: Progress) -> dict[Key, NDArray[np.float32]]:
+        found: dict[Key, NDArray[np.float32]] = {}
         wanted: dict[str, set[Span | None]] = {}
         for text, span in keys:
             wanted.setdefault(text, set()).add(span)
         if not wanted:
-            return
+            return found
         texts = list(wanted)
         ids, offsets = self.model.encode(texts)
         done = 0
@@ -75,9 +82,10 @@ class Vectors:
             for number, states in zip(batch, self._states([ids[number] for number in batch]), strict=True):
                 for span in wanted[texts[number]]:
                     rows = _touched(offsets[number], span)
-                    self._known[texts[number], span] = _unit(states[rows].mean(axis=0))
+                    found[texts[number], span] = self._known[texts[number], span] = _unit(states[rows].mean(axis=0))
             done += len(batch)
             progress("encode texts", done, len(texts))
+        return found
 
     def _batches(self, lengths: Sequence[int]) -> list[list[int]]:
         """Group texts of like length so that little is padding."""
