@@ -39,17 +39,19 @@ def load_backbone(name: str | Path, options: LoadOptions | None = None) -> Backb
 
     Args:
         name: ``bundled:vit-micro``, ``timm:NAME``, ``hf:NAME``, a folder, or a guest's name.
-        options: weights, size and preprocessing.
+        options: weights, size, preprocessing and device.
 
     Raises:
-        FrostlineError: unknown name, weights that do not fit, or no network.
+        FrostlineError: unknown name, a device that is not there, weights that do not fit, or no network.
     """
+    from backbones.core.launch import pick_device
     from backbones.core.seed import lent_generator
 
-    name = str(name)
+    name, options = str(name), options or LoadOptions()
     loader = _loader(name)
+    device = pick_device(options.device)
     with lent_generator(0):  # building a model draws random weights before the real ones replace them
-        return loader(name, options or LoadOptions())
+        return loader(name, options).to(device)
 
 
 def _loader(name: str) -> Loader:

@@ -13,7 +13,7 @@ from backbones.commands.compress import compress
 from backbones.commands.distill import distill
 from backbones.commands.export import export
 from backbones.commands.probe import probe
-from backbones.commands.shared import check_paths, tell_notes
+from backbones.commands.shared import DeviceOption, check_paths, tell_notes
 from backbones.core.outputs import guard_file, guard_folder
 
 app = make_app()
@@ -39,6 +39,7 @@ def merge(
     out: Annotated[Path, typer.Option(help="new folder for the plain weights")],
     weights: Annotated[Path | None, typer.Option(help="local weights of the backbone (.safetensors)")] = None,
     image_size: Annotated[int | None, typer.Option(help="side of the input in pixels")] = None,
+    device: DeviceOption = "auto",
 ) -> None:
     """Write the weights of BASE with the delta folded in, as timm or transformers loads them without us."""
     guard_folder(out)
@@ -47,7 +48,7 @@ def merge(
     from backbones.core.options import LoadOptions
     from backbones.merging import merge as merge_
 
-    options = LoadOptions(weights=weights, image_size=image_size)
+    options = LoadOptions(weights=weights, image_size=image_size, device=device)
     with screen() as shown:
         merged = merge_(base, delta, out, options, shown.progress)
         tell_notes(merged.notes)
@@ -66,6 +67,7 @@ def compose(
     out: Annotated[Path, typer.Option(help="new folder for the plain weights")],
     weights: Annotated[Path | None, typer.Option(help="local weights of the backbone (.safetensors)")] = None,
     image_size: Annotated[int | None, typer.Option(help="side of the input in pixels")] = None,
+    device: DeviceOption = "auto",
 ) -> None:
     """Add differences to the weights of BASE and write the sum, as timm or transformers loads it without us.
 
@@ -78,7 +80,7 @@ def compose(
     from backbones.compose.writing import compose as compose_
     from backbones.core.options import LoadOptions
 
-    options = LoadOptions(weights=weights, image_size=image_size)
+    options = LoadOptions(weights=weights, image_size=image_size, device=device)
     with screen() as shown:
         found = compose_(base, differences, out, options, shown.progress)
     tell_notes(found.notes)
@@ -92,6 +94,7 @@ def difference(
     out: Annotated[Path, typer.Option(help="file to write (.safetensors)")],
     k: Annotated[int | None, typer.Option(help="keep the k weights that moved most (default: all)", min=1)] = None,
     weights: Annotated[Path | None, typer.Option(help="local weights of the backbone (.safetensors)")] = None,
+    device: DeviceOption = "auto",
 ) -> None:
     """Write what SOURCE changes in BASE as one file of a difference, see compose."""
     guard_file(out, [source], read=(".safetensors", ".json", ".bin"))
@@ -101,7 +104,7 @@ def difference(
     from backbones.core.options import LoadOptions
 
     with screen() as shown:
-        found = export_difference(base, source, out, k, LoadOptions(weights=weights), shown.progress)
+        found = export_difference(base, source, out, k, LoadOptions(weights=weights, device=device), shown.progress)
         tell_notes(found.notes)
         words = f"{found.k:,} weights of {base} change; fingerprint of the base {found.base[:16]}"
         shown.say(f"written to {out}: {words}")

@@ -72,6 +72,7 @@ class Wanted:
         recipe: of full fine-tuning for such curves; None to leave it.
         edges, pairs, cloze: the other data.
         unit: of volumes.
+        device: of the language models that ``pairs`` and ``cloze`` need.
         seed: of everything that is drawn.
     """
 
@@ -85,6 +86,7 @@ class Wanted:
     pairs: PairsByName | None = None
     cloze: Sequence[Cloze] | None = None
     unit: str = "words"
+    device: str = "auto"
     seed: int = 0
 
 
@@ -193,7 +195,7 @@ def _check(subjects: Sequence[Subject], wanted: Wanted, progress: Progress, say:
                 cost = estimate(backbone, wanted.known, wanted.held, mdl=wanted.mdl)
                 seconds += cost * (1 if wanted.layers else 0) + cost * (0.3 if wanted.curve else 0)
         if wanted.pairs is not None or wanted.cloze is not None:
-            seconds += _cost_of_sentences(load_language_model(subject.name, "masked"), wanted)
+            seconds += _cost_of_sentences(load_language_model(subject.name, "masked", device=wanted.device), wanted)
     progress("loading", len(subjects), len(subjects))
     more = ", and fine-tuning, which tells its own" if wanted.recipe is not None else ""
     say(f"about {spelled(seconds)} for {len(subjects)} backbone{'s' * (len(subjects) > 1)}{more}")
@@ -217,7 +219,7 @@ def _one(subject: Subject, wanted: Wanted, progress: Progress, say: Say) -> Find
     if wanted.edges is not None:
         found.edges = _spans(found, subject.make(), wanted.edges, wanted, progress)
     if wanted.pairs is not None or wanted.cloze is not None:
-        model = load_language_model(subject.name, "masked")
+        model = load_language_model(subject.name, "masked", device=wanted.device)
         if wanted.pairs is not None:
             found.pairs = minimal_pairs(model, wanted.pairs, progress)
         if wanted.cloze is not None:

@@ -10,6 +10,7 @@ import typer
 from backbones.commands.shared import (
     BenchmarkOption,
     DataRootOption,
+    DeviceOption,
     ImageSizeOption,
     ModelArgument,
     OutOption,
@@ -58,6 +59,7 @@ def compress(
     within: Annotated[float, typer.Option(help="points of accuracy that the model written may lose")] = 1.0,
     store: StoreOption = None,
     threads: Annotated[int, typer.Option(help="of the computation; latencies are those of so many", min=1)] = 1,
+    device: DeviceOption = "auto",
     seed: SeedOption = 0,
 ) -> None:
     """Quantise and prune MODEL; write the frontier, and the smallest model that loses little.
@@ -82,7 +84,7 @@ def compress(
     plan = Plan.parse(values, "compression")
     torch.set_num_threads(threads)
     with screen() as shown:
-        backbone = load(model, weights, image_size)
+        backbone = load(model, weights, image_size, device=device)
         task = task_for(backbone, benchmark, data_root, train=train, test=test, seed=seed, progress=shown.progress)
         found = compress_(
             backbone, out, plan, task=task, allowed=within / 100, store=store, progress=shown.progress, say=shown.say

@@ -11,6 +11,7 @@ import typer
 
 from backbones.commands.shared import (
     BenchmarkOption,
+    DeviceOption,
     ImageSizeOption,
     OutOption,
     SeedOption,
@@ -67,7 +68,7 @@ def distill(
     weights: WeightsOption = None,
     image_size: ImageSizeOption = None,
     max_tokens: Annotated[int | None, typer.Option(help="of a text (default: what the teacher takes)")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda ...")] = "auto",
+    device: DeviceOption = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
     seed: SeedOption = 0,
 ) -> None:
@@ -82,7 +83,6 @@ def distill(
     check_data(benchmark, data)
     check_paths(corpus or ())
     from backbones.commands.shared import load, screen, task_for
-    from backbones.core.launch import pick_device
     from backbones.lifecycle.distill.distil import distil
     from backbones.lifecycle.distill.estimate import estimate
     from backbones.lifecycle.distill.heads import read_head
@@ -93,8 +93,7 @@ def distill(
     epochs |= {"layers": layer_epochs, "answers": answer_epochs}
     plan = _plan(term or [], layer_map, start, epochs, rates, batch, dropout, seed)
     with screen() as shown:
-        place = pick_device(device)
-        big = load(teacher, weights, image_size, max_tokens).to(place)
+        big = load(teacher, weights, image_size, max_tokens, device=device)
         shape = _shape(big, layers, width, heads, inner, student, max_tokens, image_size)
         texts = _corpus(corpus, big, shown) if corpus else None
         task = task_for(
@@ -160,7 +159,7 @@ def _shape(
     given = [f"--{name}" for name, value in {"layers": layers, **sizes}.items() if value is not None]
     if given:
         raise FrostlineError(f"--student names a model that exists, so that {given[0]} has nothing to say; drop one.")
-    return load(student, None, image_size, max_tokens).to(teacher.device)
+    return load(student, None, image_size, max_tokens, device=str(teacher.device))
 
 
 def _corpus(paths: Sequence[Path], teacher: Backbone, shown: Screen) -> Sequence[Any]:
@@ -189,7 +188,7 @@ def _varied(data: Labelled, augment: str | None, count: int, teacher: Backbone, 
         prepare: Any = teacher.preprocessing
         varier = Varier(prepare.tokenizer, module.get_input_embeddings().weight, None, settings)
     else:
-        varier = Varier.from_model(load_language_model(augment, "masked"), settings)
+        varier = Varier.from_model(load_language_model(augment, "masked", device=str(teacher.device)), settings)
     found = with_variants(data, varier, seed, shown.progress)
     shown.say(f"{len(data):,} texts became {len(found):,} by {augment}")
     return found

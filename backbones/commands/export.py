@@ -44,6 +44,7 @@ def export(
     batch: Annotated[int, typer.Option(help="samples of a timed batch", min=2)] = 8,
     rounds: Annotated[int, typer.Option(help="times each side is timed", min=1)] = 7,
     threads: Annotated[int, typer.Option(help="of both sides", min=1)] = 1,
+    device: Annotated[str, typer.Option(help="of the accuracy of MODEL; files are made and timed on the CPU")] = "auto",
     seed: SeedOption = 0,
 ) -> None:
     """Write MODEL for deployment into OUT/model, run it, and compare features, time and (with data) accuracy."""
@@ -53,23 +54,26 @@ def export(
     import torch
 
     from backbones.commands.shared import load, read_task, screen
+    from backbones.core.launch import pick_device
     from backbones.lifecycle.export.artefact import export as export_
     from backbones.lifecycle.export.artefact import load_exported
     from backbones.lifecycle.export.probe import made_up
     from backbones.page import Prose, write_page
 
+    place = pick_device(device)
     torch.set_num_threads(threads)
     with screen() as shown:
         task = None
         if benchmark or data_root:
             task = read_task(benchmark, data_root, train=train, test=test, seed=seed, progress=shown.progress)
-        backbone = load(model, weights, image_size)
+        backbone = load(model, weights, image_size, device="cpu")
         samples = task.train.raw(range(min(batch, len(task.train)))) if task is not None else made_up(backbone, batch)
         shown.say(_estimate(backbone, samples, rounds, task))
         found = export_(backbone, kind, out / MODEL, samples, threads=threads, progress=shown.progress)
         run = load_exported(out / MODEL, threads)
         tables = [_speeds(backbone, run, samples, rounds, found, shown)]
         if task is not None:
+            backbone.to(place)
             tables.append(_accuracies(backbone, run, task, shown))
         for table in tables:
             shown.table(table)

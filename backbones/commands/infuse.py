@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backbones.commands.shared import OutOption, SeedOption, check_paths, tell_notes
+from backbones.commands.shared import DeviceOption, OutOption, SeedOption, check_paths, tell_notes
 from backbones.core.outputs import guard_folder
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def train(
     cue: Annotated[str, typer.Option(help="hide or show the words by which a pair was found")] = "hide",
     window: Annotated[int, typer.Option(help="most tokens of an example")] = 48,
     held_out: Annotated[float, typer.Option(help="share of the heads that are kept to be asked about")] = 0.1,
+    device: DeviceOption = "auto",
     seed: SeedOption = 0,
 ) -> None:
     """Infuse pairs into BASE, whose weights stay as they are: OUT/delta holds the side network."""
@@ -96,7 +97,7 @@ def train(
     }  # fmt: skip
     settings = KaidStyle.parse(values, "the infusion")
     found = read_pairs(pairs / "pairs.jsonl" if pairs.is_dir() else pairs)
-    backbone = load(base)
+    backbone = load(base, device=device)
     with screen() as shown:
         state = _beside(out, "safetensors")
         done = infuse(backbone, found, settings, checkpoint=state, keep=True, progress=shown.progress, say=shown.say)
@@ -121,6 +122,7 @@ def distill(
     batch: BatchOption = 32,
     base: Annotated[str | None, typer.Option(help="text encoder (default: the one that DIR names)")] = None,
     most_bytes: BytesOption = None,
+    device: DeviceOption = "auto",
     seed: SeedOption = 0,
 ) -> None:
     """Distill the infused model in DIR into fewer layers: OUT/model is an ordinary backbone."""
@@ -137,7 +139,7 @@ def distill(
     from backbones.training.saving import save_backbone
 
     recipe = Recipe.parse({"epochs": epochs, "lr": lr, "batch": batch, "seed": seed}, "the recipe")
-    backbone, delta = open_infused(infused, base)
+    backbone, delta = open_infused(infused, base, device)
     tell_notes((*backbone.notes, *delta.notes))
     layer_map(layers, backbone.depth)
     with screen() as shown:

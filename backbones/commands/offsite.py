@@ -10,6 +10,7 @@ import typer
 from backbones.commands.shared import (
     BenchmarkOption,
     DataRootOption,
+    DeviceOption,
     ImageSizeOption,
     ModelArgument,
     OutOption,
@@ -50,6 +51,7 @@ def split(
     batch: Annotated[int, typer.Option(help="samples a step", min=1)] = 32,
     weights: WeightsOption = None,
     image_size: ImageSizeOption = None,
+    device: DeviceOption = "auto",
     seed: SeedOption = 0,
 ) -> None:
     """For the owner of MODEL: write OUT/model, which may be handed over, after a search for what is withheld."""
@@ -61,7 +63,7 @@ def split(
     from backbones.lifecycle.offsite.pages import split_page
     from backbones.lifecycle.offsite.split import split as split_
 
-    full = load(model, weights, image_size)
+    full = load(model, weights, image_size, device=device)
     layout = Layout.of(full.depth, bottom, top, keep)
     values = {"epochs": epochs, "lr": lr, "batch": batch, "seed": seed}
     recipe = Distilling.parse(values, "the distillation")
@@ -93,6 +95,7 @@ def tune(
     lr: Annotated[float, typer.Option(help="peak rate of the adapter")] = 1e-3,
     head_rate: Annotated[float, typer.Option(help="factor on the rate of the head")] = 1.0,
     batch: Annotated[int, typer.Option(help="samples a step", min=1)] = 32,
+    device: DeviceOption = "auto",
     seed: SeedOption = 0,
 ) -> None:
     """For the tuner: train an adapter and a head on what DIR holds, and write OUT/adapter for its owner."""
@@ -100,6 +103,7 @@ def tune(
     check_paths([folder])
     chosen = _adapter(pat, adapter)
     check_data(benchmark, data_root)
+    from backbones.catalog import LoadOptions
     from backbones.commands.shared import read_task, screen
     from backbones.core.settings import parse_pairs
     from backbones.lifecycle.offsite.exported import read_export
@@ -111,7 +115,7 @@ def tune(
     settings = parse_pairs(pat_set or [], "--pat-set")
     recipe = Recipe.parse({"epochs": epochs, "lr": lr, "batch": batch, "seed": seed}, "the recipe")
     with screen() as shown:
-        export = read_export(folder)
+        export = read_export(folder, LoadOptions(device=device))
         adapter_of(export.layout, chosen, settings, pat_layers)  # refused before any data are read
         task = read_task(benchmark, data_root, train=train, test=test, seed=seed, progress=shown.progress)
         found = tune_(
@@ -138,6 +142,7 @@ def plug(
     test: TestOption = None,
     weights: WeightsOption = None,
     image_size: ImageSizeOption = None,
+    device: DeviceOption = "auto",
     seed: SeedOption = 0,
 ) -> None:
     """For the owner of MODEL: put an adapter into it and write the result, OUT/model where it can be folded in."""
@@ -145,6 +150,7 @@ def plug(
     how = _head(head)
     check_paths([adapter, *([against_full] if against_full is not None else [])])
     check_data(benchmark, data_root)
+    from backbones.catalog import LoadOptions
     from backbones.commands.shared import load, read_task, screen
     from backbones.core.errors import FrostlineError
     from backbones.lifecycle.offsite.exported import read_adapter, read_export
@@ -155,7 +161,7 @@ def plug(
     read_adapter(adapter)
     if (how == "refit" or against_full is not None) and benchmark is None and data_root is None:
         raise FrostlineError("--head refit and --against-full need labelled data; pass --data-root or --benchmark.")
-    full = load(model, weights, image_size)
+    full = load(model, weights, image_size, device=device)
     with screen() as shown:
         named = benchmark is not None or data_root is not None
         task = None
@@ -165,7 +171,7 @@ def plug(
         found = plug_(full, adapter, out, head=how, data=pair[0], test=pair[1], progress=shown.progress)
         ways = {}
         if against_full is not None and task is not None:
-            export = read_export(against_full)
+            export = read_export(against_full, LoadOptions(device=device))
             ways = four_ways(full, export, adapter, task, progress=shown.progress, say=shown.say)
         title, lead, parts, facts = plug_page(found, model, ways)
         _show(shown, out, title, lead, parts, facts)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backbones.commands.shared import OutOption, SeedOption, check_paths, tell_notes
+from backbones.commands.shared import DeviceOption, OutOption, SeedOption, check_paths, tell_notes
 from backbones.core.outputs import guard_folder
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ RateOption = Annotated[float | None, typer.Option(help="peak rate of AdamW (defa
 WarmupOption = Annotated[float, typer.Option(help="share of the steps in which the rate rises")]
 DecayOption = Annotated[float, typer.Option(help="weight decay, never of norms and biases")]
 PrecisionOption = Annotated[str, typer.Option(help="auto, fp32 or bf16; auto is bf16 where the device has it")]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda ...")]
 CheckpointsOption = Annotated[int, typer.Option(help="models written on the way, evenly on a log scale of steps")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="go on with the run in --out, with the same bits")]
 

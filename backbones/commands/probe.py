@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backbones.commands.shared import BenchmarkOption, DataRootOption, OutOption, SeedOption, check_data, check_paths
+from backbones.commands.shared import (
+    BenchmarkOption,
+    DataRootOption,
+    DeviceOption,
+    OutOption,
+    SeedOption,
+    check_data,
+    check_paths,
+)
 from backbones.core.outputs import guard_folder
 
 if TYPE_CHECKING:
     from backbones.analysis.study import Study, Subject
-    from backbones.base import Backbone
-    from backbones.catalog import LoadOptions
     from backbones.cli_view import Screen
     from backbones.core.labelled import Labelled
     from backbones.training.loop import Recipe
@@ -44,6 +50,7 @@ def probe(
     volumes: Annotated[str | None, typer.Option(help=VOLUMES)] = None,
     weights: Annotated[list[str] | None, typer.Option(help=WEIGHTS)] = None,
     image_size: Annotated[int | None, typer.Option(help="side of the input in pixels", min=1)] = None,
+    device: DeviceOption = "auto",
     seed: SeedOption = 0,
 ) -> None:
     """Tell which backbone and which layer suits your data, and what checkpoints have learned.
@@ -64,7 +71,7 @@ def probe(
 
     with screen() as shown:
         files = _weights_of(models, weights or [])
-        subjects = _subjects(models, files, image_size, volumes)
+        subjects = _subjects(models, files, image_size, volumes, device)
         recipe = _recipe(parts, finetune, lr, seed)
         known, held, data = _labelled(parts, benchmark, data_root, train, held_out, seed, shown)
         wanted = Wanted(
@@ -78,6 +85,7 @@ def probe(
             pairs=read_pairs(pairs, pairs_each, seed) if pairs is not None else None,
             cloze=read_cloze(cloze) if cloze is not None else None,
             unit=_unit(subjects, shown),
+            device=device,
             seed=seed,
         )
         study = run_study(subjects, wanted, progress=shown.progress, say=shown.say)
@@ -131,12 +139,14 @@ def _weights_of(models: Sequence[str], words: Sequence[str]) -> dict[str, Path]:
     return files
 
 
-def _subjects(models: Sequence[str], files: Mapping[str, Path], size: int | None, volumes: str | None) -> list[Subject]:
+def _subjects(
+    models: Sequence[str], files: Mapping[str, Path], size: int | None, volumes: str | None, device: str
+) -> list[Subject]:
     from functools import partial
 
     from backbones.analysis.study import Subject
     from backbones.analysis.volumes import parse_volumes, read_volume
-    from backbones.catalog import LoadOptions
+    from backbones.catalog import LoadOptions, load_backbone
     from backbones.core.errors import FrostlineError
 
     twice = sorted({name for name in models if list(models).count(name) > 1})
@@ -149,16 +159,9 @@ def _subjects(models: Sequence[str], files: Mapping[str, Path], size: int | None
         seen = [None if found is None else found[0] for found in map(read_volume, models)]
     made = []
     for name, volume in zip(models, seen, strict=True):
-        options = LoadOptions(weights=files.get(name), image_size=size)
-        made.append(Subject(name, partial(_load, name, options), volume))
+        options = LoadOptions(weights=files.get(name), image_size=size, device=device)
+        made.append(Subject(name, partial(load_backbone, name, options), volume))
     return made
-
-
-def _load(name: str, options: LoadOptions) -> Backbone:
-    from backbones.catalog import load_backbone
-    from backbones.core.launch import pick_device
-
-    return load_backbone(name, options).to(pick_device("auto"))
 
 
 def _unit(subjects: Sequence[Subject], shown: Screen) -> str:

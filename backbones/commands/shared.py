@@ -26,6 +26,7 @@ TestOption = Annotated[int | None, typer.Option(min=1, help="test samples of eac
 OutOption = Annotated[Path, typer.Option(help="new folder for everything that comes out")]
 WeightsOption = Annotated[Path | None, typer.Option(help="local weights of a timm backbone (.safetensors)")]
 ImageSizeOption = Annotated[int | None, typer.Option(help="side of the input in pixels (default: the model's)", min=1)]
+DeviceOption = Annotated[str, typer.Option(help="where to compute: auto, cpu, cuda, cuda:1, mps ...")]
 SeedOption = Annotated[int, typer.Option(help="of everything that is drawn")]
 
 
@@ -141,12 +142,19 @@ def _existing(root: str) -> Path:
 
 
 def load(
-    name: str, weights: Path | None = None, image_size: int | None = None, max_tokens: int | None = None
+    name: str,
+    weights: Path | None = None,
+    image_size: int | None = None,
+    max_tokens: int | None = None,
+    *,
+    device: str = "auto",
 ) -> Backbone:
-    """Load a backbone and tell its notes on standard error."""
+    """Load a backbone onto a device and tell its notes on standard error."""
     from backbones.catalog import LoadOptions, load_backbone
 
-    found = load_backbone(name, LoadOptions(weights=weights, image_size=image_size, max_tokens=max_tokens))
+    found = load_backbone(
+        name, LoadOptions(weights=weights, image_size=image_size, max_tokens=max_tokens, device=device)
+    )
     tell_notes(found.notes)
     return found
 

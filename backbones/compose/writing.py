@@ -118,7 +118,7 @@ def export_difference(
     state = backbone.frozen_state()
     progress(f"read {source}", 1, 3)
     if (source / "config.json").is_file():
-        tuned = load_backbone(str(source)).frozen_state()
+        tuned = load_backbone(str(source), LoadOptions(device=str(backbone.device))).frozen_state()
         found = extract_difference(state, tuned, k, base_name=backbone.name, label=str(source))
     else:
         found = read_any(source, backbone)

@@ -22,6 +22,7 @@ class LoadOptions:
         preprocessing: ``"direct"`` or ``"crop"``, None for what the model's folder states, else ``"direct"``.
         pooling: of a text encoder, see ``backbones.text.POOLINGS``, None for what its folder states, else ``"mean"``.
         max_tokens: of a text, None for what the encoder takes.
+        device: where the backbone is put, see ``backbones.core.launch.pick_device``.
     """
 
     weights: Path | None = None
@@ -29,6 +30,7 @@ class LoadOptions:
     preprocessing: str | None = None
     pooling: str | None = None
     max_tokens: int | None = None
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         if isinstance(self.weights, str):

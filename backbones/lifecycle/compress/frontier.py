@@ -112,7 +112,7 @@ def explore(
     masks: Masks = {}
     for sparsity in plan.sparsity:
         masks = work.pruned(student, sparsity, masks)
-        state = {name: tensor.clone() for name, tensor in student.frozen_state().items()}
+        state = _held(student)
         for bits in plan.bits:
             if bits == FULL and sparsity == 0:
                 continue  # the dense one
@@ -231,12 +231,12 @@ class _Work:
         recipe = Recipe(**{**self.plan.recipe.model_dump(), "steps": self.plan.recover, "epochs": None})
         vectors = {name: param for name, param in student.module.named_parameters() if param.ndim == 1}
         self.retrainer.learn_features(student, vectors, recipe, f"{what}: biases and norms", self.progress, self.say)
-        state = {name: tensor.clone() for name, tensor in student.frozen_state().items()}
+        state = _held(student)
         rest = {name: state[name] for name in weights.rest}
         return Weights(weights.codes, weights.masks, rest), state
 
     def _weights(self, student: Backbone, bits: int, masks: Masks) -> Weights:
-        state = {name: tensor.clone() for name, tensor in student.frozen_state().items()}
+        state = _held(student)
         codes: dict[str, Codes] = {}
         for number, path in enumerate(self.layers if bits != FULL else ()):
             weight = state.pop(f"{path}.weight")
@@ -244,7 +244,12 @@ class _Work:
             if moment is None:
                 codes[f"{path}.weight"] = quantise(weight, self.settings[bits])
             else:
-                mask = masks.get(path)
+                mask = masks[path].cpu() if path in masks else None
                 codes[f"{path}.weight"] = quantise_calibrated(weight, self.settings[bits], moment, mask)
             self.progress(f"{bits} bits: rounding", number + 1, len(self.layers))
         return Weights(codes, {f"{path}.weight": mask for path, mask in masks.items()}, state)
+
+
+def _held(backbone: Backbone) -> dict[str, Tensor]:
+    """Return a copy of every weight on the CPU, where points of the frontier are kept and packed."""
+    return {name: tensor.detach().cpu().clone() for name, tensor in backbone.frozen_state().items()}

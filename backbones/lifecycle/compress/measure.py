@@ -140,9 +140,9 @@ def _digest(raw: Any) -> bytes:
 
 
 def sample_batch(backbone: Backbone, data: Labelled) -> Tensor:
-    """Return a preprocessed batch of the usual size, of the group that most of the first samples are in."""
+    """Return a preprocessed batch of the usual size, of the group of most first samples, on the backbone's device."""
     raw = data.raw(range(min(len(data), 4 * usual_chunk(backbone))))
     groups = backbone.preprocessing.groups(raw)
     common = statistics.mode(groups)
     chosen = [sample for sample, group in zip(raw, groups, strict=True) if group == common][: usual_chunk(backbone)]
-    return backbone.preprocessing(chosen)
+    return backbone.preprocessing(chosen).to(backbone.device)
