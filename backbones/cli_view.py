@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
@@ -33,6 +34,27 @@ class OurConsole(Console):
         raise BrokenPipeError
 
 
+@dataclass
+class _Phase:
+    """When it began, at which unit and after how many lines; how far it is, of how many (-1: nobody knows)."""
+
+    began: float
+    start: int
+    before: int
+    done: int = 0
+    total: int = 0
+
+    def words(self) -> str:
+        passed = time.monotonic() - self.began
+        words = f"{self.done:,}" + (f"/{self.total:,}" if self.total >= 0 else "") + f", {_clock(passed)} so far"
+        if self.done > self.start and passed > 0:
+            rate = (self.done - self.start) / passed
+            words += f", {rate:.3g}/s" + (
+                f", {_clock((self.total - self.done) / rate)} left" if self.total >= 0 else ""
+            )
+        return words
+
+
 class Log:
     """Lines on standard error in the place of bars, for job logs: seldom, but never silent for minutes."""
 
@@ -42,20 +64,21 @@ class Log:
         self._lines = 0
         self._ended = threading.Event()
         self._watch: threading.Thread | None = None
-        self._phases: dict[str, tuple[float, int, int]] = {}  # phase -> when it began, at what, lines before it
-        self._now: tuple[str, int, int] | None = None
+        self._phases: dict[str, _Phase] = {}  # outer ones first
+        self._now = ""
 
     def progress(self, phase: str, done: int, total: int) -> None:
         """Take how far a phase is, and say so if nothing has been said for a while."""
         with self._lock:
-            _, _, before = self._phases.setdefault(phase, (time.monotonic(), done, self._lines))
-            self._now = (phase, done, total)
-            over = done >= total  # short phases are worth a line only after a long silence
-            if (self._lines > before if over else self._is_due()) or (over and time.monotonic() - self._spoke >= SOON):
+            known = self._phases.setdefault(phase, _Phase(time.monotonic(), done, self._lines))
+            known.done, known.total, self._now = done, total, phase
+            over = done >= total >= 0  # short phases are worth a line only after a long silence
+            late = over and time.monotonic() - self._spoke >= SOON
+            if late or (self._lines > known.before if over else self._is_due()):
                 self._say()
             if over:
                 self._phases.pop(phase)
-                self._now = None
+                self._now = next(reversed(self._phases), "")
             elif self._watch is None:
                 self._watch = threading.Thread(target=self._heed, daemon=True)
                 self._watch.start()
@@ -76,20 +99,19 @@ class Log:
         return time.monotonic() - self._spoke >= pause
 
     def _say(self) -> None:
-        if self._now is None:
+        if not self._now:
             return
-        phase, done, total = self._now
-        began, start, _ = self._phases[phase]
-        passed = time.monotonic() - began
-        words = f"{phase}: {done:,}/{total:,}, {_clock(passed)} so far"
-        if done > start and passed > 0:
-            rate = (done - start) / passed
-            words += f", {rate:.3g}/s, {_clock((total - done) / rate)} left"
+        told = dict.fromkeys((next(iter(self._phases)), self._now))  # the outermost and the innermost
+        words = "; ".join(f"{phase}: {self._phases[phase].words()}" for phase in told)
         self._spoke = time.monotonic()
         self._lines += 1
         with suppress(OSError, ValueError):  # standard error is closed or full
             sys.stderr.write(visible(words).replace("\n", " ") + "\n")
             sys.stderr.flush()
+
+
+def _known(total: int) -> int | None:
+    return total if total >= 0 else None
 
 
 def _clock(seconds: float) -> str:
@@ -131,17 +153,17 @@ class Bars:
         phase = visible(phase)
         now = time.monotonic()
         began = self._began.setdefault(phase, now)
-        if done >= total:
+        if done >= total >= 0:
             self._began.pop(phase, None)
             if phase in self._tasks:
                 self.drawn.remove_task(self._tasks.pop(phase))
         elif phase in self._tasks:
-            self.drawn.update(self._tasks[phase], completed=done, total=total)
+            self.drawn.update(self._tasks[phase], completed=done, total=_known(total))
         elif now - began > SHOWN_AFTER:
             if self._alone and not self._started:
                 self.drawn.start()
                 self._started = True
-            self._tasks[phase] = self.drawn.add_task(phase, total=total, completed=done)
+            self._tasks[phase] = self.drawn.add_task(phase, total=_known(total), completed=done)
 
     def stop(self) -> None:
         """Take the bars away."""

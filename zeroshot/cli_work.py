@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zeroshot.predict import Predictor, Prepared
     from zeroshot.result import Result
 
+DOCUMENTS = "documents"
 WORDS = 300  # characters of a foreign error that are said
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -68,9 +69,10 @@ def passages(inputs: Sequence[Path], options: Options, screen: Screen) -> Iterat
 
 def each(items: Iterable[Given], work: Callable[[Given], Made], options: Options, screen: Screen) -> Iterator[Made]:
     """Yield ``work(item)``; where ``--on-error skip`` is given, an item that cannot be worked on is said and left."""
-    for item in items:
+    for number, item in enumerate(items):
         try:
             try:
+                screen.progress(DOCUMENTS, number, -1)
                 made = work(item)
             except FrostlineError:
                 raise
@@ -84,6 +86,7 @@ def each(items: Iterable[Given], work: Callable[[Given], Made], options: Options
             screen.say(f"skipped: {error}")
         else:
             yield made
+    screen.progress(DOCUMENTS, 0, 0)
 
 
 def predictor(inputs: Sequence[Path], options: Options, screen: Screen) -> tuple[Predictor, Iterable[Passage]]:

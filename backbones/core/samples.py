@@ -28,7 +28,7 @@ class Samples(Protocol):
 
 
 class Progress(Protocol):
-    """What a long call reports to: phase, units done, units in all. The library calls it and never prints."""
+    """What a long call reports to: phase, units done, units in all (-1: unknown). The library never prints."""
 
     def __call__(self, phase: str, done: int, total: int) -> None: ...
 
