@@ -96,7 +96,9 @@ class Log:
 
     def _is_due(self) -> bool:
         pause = FIRST_LINE if not self._lines else SOON if self._lines < MANY else LATER
-        return time.monotonic() - self._spoke >= pause
+        now = time.monotonic()
+        began = self._phases[self._now].began if self._now else now
+        return now - self._spoke >= pause and (now - began >= FIRST_LINE or now - self._spoke >= SOON)
 
     def _say(self) -> None:
         if not self._now:

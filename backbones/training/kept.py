@@ -39,6 +39,7 @@ class Kept:
         self.params = params
         self.optimizer = optimizer
         self.run = json.loads(json.dumps(run))
+        self.since: tuple[int, dict[str, float]] = (0, {})  # steps since the last entry of the curve, sums of losses
 
     def save(self, steps: int, seconds: float, history: list[dict[str, float]]) -> None:
         """Write the state after ``steps``; the first of several processes does it."""
@@ -48,7 +49,7 @@ class Kept:
         for name, param in self.params.items():
             state = self.optimizer.state.get(param, {})
             found |= {f"state.{key}.{name}": torch.as_tensor(value) for key, value in state.items()}
-        course = {"steps": steps, "seconds": seconds, "history": history}
+        course = {"steps": steps, "seconds": seconds, "history": history, "since": self.since}
         save_tensors(self.path, found, {"format": FORMAT, "run": json.dumps(self.run), "course": json.dumps(course)})
 
     def load(self) -> tuple[int, float, list[dict[str, float]]]:
@@ -76,6 +77,8 @@ class Kept:
                 place = {k: v if k == "step" else v.to(param.device) for k, v in mine.items()}
                 self.optimizer.state[param] = place
         course = parse_json(facts["course"])
+        count, sums = course.get("since", (0, {}))
+        self.since = (int(count), dict(sums))
         return int(course["steps"]), float(course["seconds"]), list(course["history"])
 
     def _check(self, run: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:

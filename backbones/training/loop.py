@@ -159,7 +159,12 @@ def train(
     ranks.share(params)
     work = _Work(params, loss, count, recipe, steps, device, precision, optimizer)
     with _training(params, modules):
-        _run(work, course, kept, save_every, after, progress, say, phase)
+        try:
+            _run(work, course, kept, save_every, after, progress, say, phase)
+        except KeyboardInterrupt:  # weights are those after a whole step nearly always, and are kept then
+            if work.taken == work.settled == course.steps and not work.updating:
+                kept.save(course.steps, course.seconds, course.history)
+            raise
     if keep:
         kept.save(course.steps, course.seconds, course.history)
     else:
@@ -177,6 +182,9 @@ class _Work:
     device: torch.device
     precision: str
     optimizer: torch.optim.Optimizer
+    taken: int = 0  # steps after which the weights are
+    settled: int = 0  # steps after which all is done that follows from one
+    updating: bool = False
 
     def step(self, number: int) -> dict[str, float]:
         """Take step ``number`` (from 0); returns the mean losses."""
@@ -187,7 +195,9 @@ class _Work:
         rows = rows_of(number, self.count, self.recipe)
         found = self._gradients(number, rows)
         nn.utils.clip_grad_norm_(self.params.values(), self.recipe.clip)
+        self.updating = True
         self.optimizer.step()
+        self.taken, self.updating = number + 1, False
         return found
 
     def _gradients(self, number: int, rows: list[int]) -> dict[str, float]:
@@ -233,8 +243,9 @@ def _run(
 ) -> None:
     before, began = course.seconds, time.monotonic()
     saved, first = began, began
-    every, since = max(1, work.steps // POINTS), 0
-    sums: dict[str, float] = {}
+    every = max(1, work.steps // POINTS)
+    since, sums = kept.since
+    work.taken = work.settled = course.steps
     progress(phase, course.steps, work.steps)
     for number in range(course.steps, work.steps):
         found = work.step(number)
@@ -250,6 +261,7 @@ def _run(
             rate = work.optimizer.param_groups[0]["lr"]
             course.history.append({"step": course.steps, "lr": rate} | {k: v / since for k, v in sums.items()})
             sums, since = {}, 0
+        kept.since = (since, sums)
         done = course.steps - course.resumed
         first = time.monotonic() if done == 1 else first
         if done == TIMED and work.steps > TIMED:
@@ -258,10 +270,10 @@ def _run(
         progress(phase, course.steps, work.steps)
         if after is not None:
             after(course.steps)
-        # Between two entries of the curve the means are not known: save where one has just been written.
-        if since == 0 and time.monotonic() - saved > save_every and course.steps < work.steps:
+        if time.monotonic() - saved > save_every and course.steps < work.steps:
             kept.save(course.steps, course.seconds, course.history)
             saved = time.monotonic()
+        work.settled = course.steps
 
 
 def duration(seconds: float) -> str:

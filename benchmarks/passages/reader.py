@@ -46,7 +46,12 @@ def read_record(record: Mapping[str, Any], where: str, *, format: str | None = N
         )
     tidy(record if isinstance(record, dict) else dict(record), where)
     form = FORMATS.load(format or detect(record, where))
-    return check_passage(form.read(record, where, note), where)
+    try:
+        return check_passage(form.read(record, where, note), where)
+    except FrostlineError:
+        raise
+    except Exception as error:  # whatever the content of a record can cause ends that record alone
+        raise FrostlineError(f"{where}: cannot be read: {type(error).__name__}: {str(error)[:200]}.") from error
 
 
 def read_passages(

@@ -89,6 +89,27 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(tmp_path):
     assert again.resumed > 0 and again.history == course.history and not file.exists()
 
 
+@pytest.mark.parametrize("part", [1, 2, 3])
+def test_a_run_that_is_stopped_keeps_the_last_whole_step(tmp_path, monkeypatch, part):
+    monkeypatch.setattr("backbones.training.loop.POINTS", 4)  # so that it stops between two entries of the curve
+    recipe, file = Recipe(steps=30, batch=8, micro=3, lr=0.05), tmp_path / "checkpoint.safetensors"
+    whole, course = run(recipe)
+    calls, steps = [], []
+
+    def stop(_module, _given):
+        calls.append(1)
+        if len(steps) == 17 and len(calls) == 17 * 3 + part:
+            raise KeyboardInterrupt  # in a forward pass of the eighteenth step
+
+    layer = model()
+    handle = layer.register_forward_pre_hook(stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, layer=layer, checkpoint=file, after=steps.append)
+    handle.remove()
+    resumed, again = run(recipe, checkpoint=file)
+    assert again.resumed == 17 and torch.equal(state(whole), state(resumed)) and again.history == course.history
+
+
 def test_a_checkpoint_of_another_run_is_refused_and_kept(tmp_path):
     file = tmp_path / "checkpoint.safetensors"
 
