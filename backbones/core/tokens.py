@@ -194,16 +194,18 @@ def tokenize(tokenizer: Any, texts: Sequence[str], **wanted: bool) -> Any:
         texts: n texts.
         wanted: arguments of the tokenizer, such as ``return_offsets_mapping=True``.
     """
-    return tokenizer(
-        [LONE.sub("\ufffd", text) for text in texts],
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        truncation=False,
-        padding=False,
-        split_special_tokens=True,
-        verbose=False,
-        **wanted,
-    )
+    return _tokenize(tokenizer, (texts,), wanted)
+
+
+def tokenize_pairs(tokenizer: Any, texts: Sequence[str], beside: Sequence[str], **wanted: bool) -> Any:
+    """Return what a tokenizer makes of pairs of raw texts, see ``tokenize``."""
+    return _tokenize(tokenizer, (texts, beside), wanted)
+
+
+def _tokenize(tokenizer: Any, parts: Sequence[Sequence[str]], wanted: dict[str, bool]) -> Any:
+    usual = {"return_attention_mask": False, "return_token_type_ids": False, "truncation": False, "padding": False}
+    given = {**usual, "split_special_tokens": True, "verbose": False, **wanted}
+    return tokenizer(*([LONE.sub("\ufffd", text) for text in part] for part in parts), **given)
 
 
 def _checked(text: Any) -> str:

@@ -21,7 +21,7 @@ from backbones.core.errors import FrostlineError
 from backbones.core.labelled import Labelled
 from backbones.core.seed import torch_generator
 from backbones.encoder import Encoder
-from backbones.lifecycle.distill.augment import Variants, Varier, with_variants
+from backbones.lifecycle.distill.augment import Variants, Varier, is_function, with_variants
 from backbones.lifecycle.distill.distil import Distilled, Plan, distil
 from backbones.lifecycle.distill.heads import read_head, save_head
 from backbones.lifecycle.distill.latency import latency
@@ -144,7 +144,7 @@ def masked_model(favourites: list[str]) -> LanguageModel:
     from tokenizers.processors import TemplateProcessing
     from transformers import PreTrainedTokenizerFast
 
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, "sleep", "##y", "##s", "7", "?"]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, "not", "sleep", "##y", "##s", "7", "?"]
     vocabulary = {word: number for number, word in enumerate(words)}
     made = Tokenizer(WordPiece(vocabulary, unk_token="[UNK]"))
     made.pre_tokenizer = Whitespace()
@@ -163,12 +163,50 @@ def masked_model(favourites: list[str]) -> LanguageModel:
 
 
 def test_words_that_are_one_token_are_replaced_by_what_the_model_finds_likeliest() -> None:
-    # "##y", "7" and [SEP] are no words, and the word itself is no replacement
+    # "##y", "7" and [SEP] are no words; the word itself stays among its candidates, as in the paper
     varier = Varier.from_model(masked_model(["##y", "dog", "7", "cat", "rome", "[SEP]"]), Variants(candidates=2))
     (found,) = varier.candidates(["the cat sleepy 7?"])
     spots = [(start, end) for start, end, _ in found]
-    assert spots == [(0, 3), (4, 7), (8, 14)]
-    assert found[0][2] == ["dog", "cat"] and found[1][2] == ["dog", "rome"]
+    assert spots == [(4, 7), (8, 14)]
+    assert found[0][2] == ["dog", "cat"]
+
+
+NEGATIONS = ["not", "no", "never", "nor", "without", "don't", "isn’t", "CANNOT", "hardly", "nothing"]
+
+
+@pytest.mark.parametrize("model", [True, False])
+def test_function_words_and_negation_are_never_replaced_and_never_put_in(model: bool) -> None:
+    made = masked_model(["not", "the", "dog"])
+    table = made.module.get_input_embeddings().weight
+    settings = Variants(share=1.0, candidates=3)
+    varier = Varier.from_model(made, settings) if model else Varier(made.tokenizer, table, None, settings)
+    kept = [*NEGATIONS, "the", "I", "of", "You", "he's", "and", "if", "would"]
+    text = " cat ".join(kept)
+    assert {text[a:b] for a, b, _ in varier.candidates([text])[0]} == {"cat"}
+    for variant in varier.vary([text], 0)[0]:
+        words = variant.split()
+        assert words[::2] == kept and not any(is_function(word) for word in words[1::2])
+
+
+def test_the_model_reads_the_original_text_beside_the_masked_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = masked_model(["dog"])
+    read: list[dict[str, torch.Tensor]] = []
+    forward = model.module.forward
+
+    def spied(**given: torch.Tensor) -> Any:
+        read.append(given)
+        return forward(**given)
+
+    monkeypatch.setattr(model.module, "forward", spied)
+    Varier.from_model(model, Variants(candidates=2)).candidates(["the cat runs", "cat " * 12])
+    mask, cat = model.tokenizer.mask_token_id, model.tokenizer.convert_tokens_to_ids("cat")
+    names = ("input_ids", "token_type_ids", "attention_mask")
+    inputs = [row for given in read for row in zip(*(given[name] for name in names), strict=True)]
+    rows = [(ids[seen.bool()].tolist(), types[seen.bool()].tolist()) for ids, types, seen in inputs]
+    ids, types = next(row for row in rows if row[0].count(mask) == 1 and row[0].count(cat) == 1)
+    assert ids.index(mask) < ids.index(cat)
+    assert types[ids.index(mask)] == 0 and types[ids.index(cat)] == 1
+    assert any(row.count(cat) == 11 and row.count(mask) == 1 for row, _ in rows), "too long for a pair: read alone"
 
 
 def test_words_of_several_tokens_have_neighbours_by_their_vectors() -> None:
@@ -182,7 +220,7 @@ def test_words_of_several_tokens_have_neighbours_by_their_vectors() -> None:
 
 def test_variants_replace_the_share_that_is_asked_for_and_follow_the_seed() -> None:
     varier = Varier.from_model(masked_model(["dog"]), Variants(count=400, candidates=1))
-    text = "the cat runs to rome now please"
+    text = "cat runs rome now please flight card"
     ((found),) = varier.vary([text], 0)
     changed = sum(word == "dog" for variant in found for word in variant.split())
     trials = 7 * 400

@@ -17,10 +17,29 @@ from backbones.core.labelled import Labelled
 from backbones.core.samples import Progress, silent
 from backbones.core.seed import numpy_generator
 from backbones.core.settings import Settings
-from backbones.core.tokens import tokenize
+from backbones.core.tokens import tokenize, tokenize_pairs
 from backbones.lm import LanguageModel
 
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
+# Articles, pronouns, prepositions, conjunctions, auxiliaries, and all that negates: in their place any other word turns
+# what is said, often into its opposite, and the label is wrong.
+FUNCTION = frozenset(
+    """
+    a an the this that these those such same each every either neither both all any some another other what which whose
+    i me my mine myself we us our ours ourselves you your yours yourself yourselves he him his himself she her hers
+    herself it its itself they them their theirs themselves who whom whoever one oneself someone somebody something
+    anyone anybody anything everyone everybody everything there here
+    no not nor none never nobody nothing nowhere neither cannot without hardly barely scarcely rarely seldom unless
+    except lest nay non aint arent cant couldnt didnt doesnt dont hadnt hasnt havent isnt mustnt shouldnt wasnt werent
+    wont wouldnt few little less least only but yet though although however despite instead
+    about above across after against along among around as at before behind below beneath beside besides between beyond
+    by down during for from in inside into like near of off on onto out outside over past per since through throughout
+    till to toward towards under underneath until unto up upon via with within than then
+    and or so if because while whereas whether when whenever where wherever why how once again too very just also even
+    am is are was were be been being do does did doing done have has had having can could may might must shall should
+    will would ought need dare used let
+    """.split()  # noqa: SIM905 (nobody reads 250 quoted words)
+)
 BATCH = 64  # masked texts a forward pass
 BLOCK = 512  # words whose neighbours are sought at a time
 
@@ -53,22 +72,42 @@ class Words:
 
     @staticmethod
     def of(tokenizer: Any) -> Words:
-        """Find the tokens that are what their own text is cut into, and letters alone."""
+        """Find the tokens that are what their own text is cut into, letters alone, and no function words."""
         special = set(tokenizer.all_special_ids)
-        known = {number: tokenizer.decode([number]).strip() for number in range(len(tokenizer))}
-        known = {n: text for n, text in known.items() if n not in special and WORD.fullmatch(text)}
+        known = {n: tokenizer.decode([n]).strip() for n in range(len(tokenizer)) if n not in special}
+        known = {
+            n: text for n, text in known.items() if n not in special and WORD.fullmatch(text) and not is_function(text)
+        }
         numbers = list(known)
         spaced = tokenize(tokenizer, [f" {known[n]}" for n in numbers], add_special_tokens=False)["input_ids"]
         whole = [n for n, ids in zip(numbers, spaced, strict=True) if list(ids) == [n]]
         return Words(torch.tensor(whole, dtype=torch.int64), tuple(known[n] for n in whole))
 
 
+@dataclass(frozen=True)
+class _Input:
+    """Token ids that the model reads, where those of the text to vary stand in it, and the parts they belong to."""
+
+    ids: list[int]
+    offsets: list[Any]
+    types: list[int] | None
+
+
+def is_function(word: str) -> bool:
+    """Tell whether a word is a function word of English or negates."""
+    plain = word.lower().replace("’", "'")
+    return plain in FUNCTION or plain.endswith("n't") or plain.partition("'")[0] in FUNCTION
+
+
 class Varier:
     """Draws variants of texts.
 
     A word that is one token of the language model is replaced by one of the words that the model finds likeliest with
-    the word masked; any other word by one of its neighbours, by the cosine of input embeddings (of a word of several
-    tokens, their mean), where the paper takes GloVe vectors. Without a language model all words have neighbours.
+    the word masked and the original text beside it, as in the paper's code: the word itself is among them, and the
+    others fit it. Function words and whatever negates (``FUNCTION``, and all that ends in ``n't``) are never replaced
+    and never put in another's place. Any other word is replaced by one of its neighbours, by the cosine of input
+    embeddings (of a word of several tokens, their mean), where the paper takes GloVe vectors. Without a language model
+    all words have neighbours.
 
     Args:
         tokenizer: of the embeddings, and of the language model if there is one.
@@ -98,8 +137,8 @@ class Varier:
         return Varier(model.tokenizer, model.module.get_input_embeddings().weight, model, settings)
 
     def candidates(self, texts: Sequence[str], progress: Progress = silent) -> list[list[tuple[int, int, list[str]]]]:
-        """Return for each text its words as (start, end, what may stand there), likeliest first."""
-        spans = [[hit.span() for hit in WORD.finditer(text)] for text in texts]
+        """Return for each text its words but function words as (start, end, what may stand there), likeliest first."""
+        spans = [[hit.span() for hit in WORD.finditer(text) if not is_function(hit.group())] for text in texts]
         masked = self._by_model(texts, spans, progress) if self.model is not None else {}
         left = {
             text[start:end].lower()
@@ -144,40 +183,63 @@ class Varier:
     ) -> dict[tuple[int, int], list[str]]:
         """Return (text, start of the word) -> the model's words, for words that are one token."""
         assert self.model is not None
-        ids, offsets = self.model.encode(list(texts))
+        inputs = self._inputs(texts)
         jobs = [
-            (row, start, place, text)
+            (row, start, place)
             for row, text in enumerate(texts)
             for start, end in spans[row]
-            if (place := _only_token(offsets[row], start, end, text)) is not None
-            and (self.model.window is None or len(ids[row]) <= self.model.window)
+            if (place := _only_token(inputs[row].offsets, start, end, text)) is not None
+            and (self.model.window is None or len(inputs[row].ids) <= self.model.window)
         ]
-        jobs.sort(key=lambda job: len(ids[job[0]]))  # equal lengths together
+        jobs.sort(key=lambda job: len(inputs[job[0]].ids))  # equal lengths together
         found: dict[tuple[int, int], list[str]] = {}
         for first in range(0, len(jobs), BATCH):
             part = jobs[first : first + BATCH]
-            for (row, start, _, _), words in zip(part, self._guess(part, ids), strict=True):
+            guessed = self._guess([(inputs[row], place) for row, _, place in part])
+            for (row, start, _), words in zip(part, guessed, strict=True):
                 found[row, start] = words
             progress("varying texts", min(first + BATCH, len(jobs)), len(jobs))
         return found
 
-    def _guess(self, part: Sequence[tuple[int, int, int, str]], ids: Sequence[list[int]]) -> list[list[str]]:
+    def _inputs(self, texts: Sequence[str]) -> list[_Input]:
+        """Return what the model reads: each text, and it once more beside; alone where both do not fit."""
         assert self.model is not None
-        longest = max(len(ids[row]) for row, *_ in part)
+        config = self.model.module.config
+        typed = getattr(config, "type_vocab_size", 0) > 1
+        wanted = {"return_offsets_mapping": True, "return_token_type_ids": typed}
+        single = tokenize(self.tokenizer, texts, **wanted)
+        double = tokenize_pairs(self.tokenizer, texts, texts, **wanted)
+        found = []
+        for row in range(len(texts)):
+            fits = self.model.window is None or len(double["input_ids"][row]) <= self.model.window
+            made = double if fits else single
+            parts = made.sequence_ids(row)
+            offsets = [
+                span if part == 0 else (0, 0) for span, part in zip(made["offset_mapping"][row], parts, strict=True)
+            ]
+            found.append(_Input(made["input_ids"][row], offsets, made["token_type_ids"][row] if typed else None))
+        return found
+
+    def _guess(self, part: Sequence[tuple[_Input, int]]) -> list[list[str]]:
+        assert self.model is not None
+        longest = max(len(read.ids) for read, _ in part)
         batch = torch.full((len(part), longest), int(self.tokenizer.pad_token_id))
-        seen = torch.zeros(len(part), longest, dtype=torch.int64)
-        for number, (row, _, place, _) in enumerate(part):
-            batch[number, : len(ids[row])] = torch.tensor(ids[row])
+        seen, types = torch.zeros(2, len(part), longest, dtype=torch.int64)
+        for number, (read, place) in enumerate(part):
+            length = len(read.ids)
+            batch[number, :length] = torch.tensor(read.ids)
             batch[number, place] = int(self.tokenizer.mask_token_id)
-            seen[number, : len(ids[row])] = 1
+            seen[number, :length] = 1
+            types[number, :length] = torch.tensor(read.types or [0] * length)
+        given = {"input_ids": batch, "attention_mask": seen}
+        if part[0][0].types is not None:
+            given["token_type_ids"] = types
         device = self.model.device
         with torch.inference_mode():
-            logits = self.model.module(input_ids=batch.to(device), attention_mask=seen.to(device)).logits.float().cpu()
-        places = torch.tensor([place for _, _, place, _ in part])
+            logits = self.model.module(**{name: value.to(device) for name, value in given.items()}).logits.float().cpu()
+        places = torch.tensor([place for _, place in part])
         scores = logits[torch.arange(len(part)), places][:, self.words.ids]
-        for number, (row, _, place, _) in enumerate(part):
-            scores[number, self.words.ids == ids[row][place]] = -torch.inf
-        best = scores.topk(min(self.settings.candidates, scores.shape[1] - 1), dim=1).indices
+        best = scores.topk(min(self.settings.candidates, scores.shape[1]), dim=1).indices
         return [[self.words.texts[word] for word in row] for row in best.tolist()]
 
     def _seek(self, words: Sequence[str]) -> None:
