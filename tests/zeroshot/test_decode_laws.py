@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from benchmarks.ontologies import EventType, Ontology
 from zeroshot.constraints import CONSTRAINTS, Row
-from zeroshot.decode import InfeasibleError, decode
+from zeroshot.decode import InfeasibleError, decode, solve
 from zeroshot.decode.clock import Clock
 from zeroshot.decode.compile import compile_problem
-from zeroshot.decode.mip import mixed
+from zeroshot.decode.mip import Mixed, mixed
 from zeroshot.problem import Pair, Problem
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -219,3 +219,59 @@ def test_rows_that_share_their_rest_are_decoded_exactly_whether_or_not_they_can_
     _, value = every_value(problem, scores, chosen)
     if np.isfinite(value.max()):
         assert decode(problem, scores, chosen).objective == pytest.approx(value.max(), abs=1e-6)
+
+
+def _fractional():
+    """Yield problems whose rows have any factors, so that relaxations are not whole, and the best value of each."""
+    from decoding_oracle import every_value
+
+    for seed in range(60):
+        problem, scores, constraints = random_problem(np.random.default_rng(seed), limit=2000)
+        chosen = {"guest": Guest(seed), "other": Guest(seed + 1000), "types": constraints["types"]}
+        _, value = every_value(problem, scores, chosen)
+        if np.isfinite(value.max()):
+            yield problem, scores, chosen, value.max()
+
+
+def _long_way(patch: pytest.MonkeyPatch, nearly_all: float) -> None:
+    """Let no search end and no part be small, so that columns are dropped and what is left is a mixed programme."""
+    for name, value in {"SMALL": 0.5, "TRIES": 0, "GROUPS": 0, "NEARLY_ALL": nearly_all}.items():
+        patch.setattr(solve, name, value)
+
+
+@pytest.mark.parametrize("nearly_all", [0.0, 0.8])
+def test_what_is_too_tangled_to_be_searched_is_as_exact(nearly_all: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside brute force: a mixed programme at once, or of the columns that are not dropped."""
+    _long_way(monkeypatch, nearly_all)
+    asked: list[int] = []
+    monkeypatch.setattr(solve, "mixed", lambda program, clock: asked.append(1) or mixed(program, clock))
+    for problem, scores, chosen, best in _fractional():
+        found = decode(problem, scores, chosen)
+        assert found.objective == pytest.approx(best, abs=1e-6)
+        assert (found.status, found.gap) == ("optimal", 0.0)
+    assert asked
+
+
+@pytest.mark.parametrize("choice", ["none yet", "poor", "breaks a hard rule"])
+def test_a_mixed_programme_that_runs_out_of_time_gives_its_best_and_a_true_bound(
+    choice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _long_way(monkeypatch, 0.0)
+
+    def stopped(program, clock):
+        true = mixed(program, clock)
+        first = program.starts[:-1].copy()
+        for group in range(program.groups):  # any assignment at all, or one of the asked kind
+            if (choice == "poor") == np.isfinite(program.worth(first)):
+                break
+            first[group] = program.starts[group + 1] - 1
+        return Mixed(None if choice == "none yet" else first, true.bound + 0.25, False)
+
+    monkeypatch.setattr(solve, "mixed", stopped)
+    stopped_at_all = 0
+    for problem, scores, chosen, best in _fractional():
+        found = decode(problem, scores, chosen)
+        assert found.objective - 1e-6 <= best <= found.bound + 1e-6
+        assert np.isfinite(found.objective)  # an assignment that breaks a hard rule is not given
+        stopped_at_all += found.status == "time limit"
+    assert stopped_at_all or choice == "none yet"  # then a search of so small a part is a proof

@@ -60,6 +60,8 @@ def test_wrong_number_of_scores() -> None:
         (Row(((0, 1.0),), 0.0, 1.0, INF, "r"), "has the price inf"),
         (Row(((0, 1.0),), 2.0, 1.0, 1.0, "r"), "bounds 2.0 to 1.0"),
         (Row(((0, 1.0),), INF, INF, 1.0, "r"), "which nothing lies in"),
+        (Row(((0, 1.0),), float("nan"), 1.0, 1.0, "r"), "bounds nan to 1.0"),
+        (Row(((0, 1.0),), -INF, -INF, 1.0, "r"), "which nothing lies in"),
         (Row(((0, float("nan")),), 0.0, 1.0, 1.0, "r"), "factor nan"),
         (Row(((10**6, 1.0),), 0.0, 1.0, 1.0, "r"), "names the column 1000000"),
         (Row(((-1, 1.0),), 0.0, 1.0, 1.0, "r"), "names the column -1"),
@@ -69,6 +71,13 @@ def test_wrong_number_of_scores() -> None:
 def test_malformed_rows_name_the_constraint(row: Row, words: str) -> None:
     with pytest.raises(FrostlineError, match=f"constraint 'guest' yields a row .* that .*{words}"):
         decode(given(), np.zeros(given().size), {"guest": Guest((row,))})
+
+
+def test_the_row_at_fault_is_named_and_not_a_sound_one_before_it() -> None:
+    sound = (Row(((0, 1.0),), -INF, INF, 0.0, "free"), Row(((0, 1.0),), 0.0, 1.0, 0.5, "cheap"))
+    last = Row(((given().size, 1.0),), 0.0, 1.0, 1.0, "past the end")
+    with pytest.raises(FrostlineError, match=f"past the end.*names the column {given().size} of {given().size}"):
+        decode(given(), np.zeros(given().size), {"guest": Guest((*sound, last))})
 
 
 def test_unknown_family() -> None:
