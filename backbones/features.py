@@ -24,6 +24,7 @@ from backbones.stored import Activations, Rows, parts
 SHARD_BYTES = 32 * 2**20
 SHARD_SECONDS = 20.0  # what a killed run can lose at most, beside the chunk under way
 TABLES_IN_MEMORY = 4
+Planned = Callable[[float], None]
 
 
 @dataclass
@@ -54,7 +55,13 @@ class FeatureStore:
         self._tables: OrderedDict[str, _Table] = OrderedDict()
 
     def features(
-        self, encoder: Encoder, samples: Samples, *, progress: Progress = silent, phase: str = "features"
+        self,
+        encoder: Encoder,
+        samples: Samples,
+        *,
+        progress: Progress = silent,
+        phase: str = "features",
+        planned: Planned | None = None,
     ) -> Tensor:
         """Return features in the order of ``samples``: float32, shape (n, width); computes only what is missing.
 
@@ -63,16 +70,27 @@ class FeatureStore:
             samples: raw inputs with content digests.
             progress: told (phase, samples done, samples in all).
             phase: what to call the work.
+            planned: told how many samples will be sent through the backbone, before the first is.
         """
         first = encoder.delta.first_layer if encoder.delta is not None and encoder.delta.attached else 0
-        return self._features(encoder, samples, progress, phase, first)
+        return self._features(encoder, samples, progress, phase, first, planned)
 
-    def _features(self, encoder: Encoder, samples: Samples, progress: Progress, phase: str, first: int) -> Tensor:
+    def _features(
+        self,
+        encoder: Encoder,
+        samples: Samples,
+        progress: Progress,
+        phase: str,
+        first: int,
+        planned: Planned | None,
+    ) -> Tensor:
         digests = _rows(samples)
         chunk = encoder.chunk
         table = self._table(encoder.key(), in_memory=True)
         missing = self._count(table, digests)
         below = self.stored(encoder, samples, first) if missing and 0 < first < encoder.backbone.depth else None
+        if planned is not None:
+            planned(len(missing) * (1.0 if below is None else 1.0 - first / encoder.backbone.depth))
 
         def compute(indices: Sequence[int]) -> Tensor:
             if below is not None:
@@ -81,7 +99,7 @@ class FeatureStore:
 
         self._fill(encoder, None, table, samples, missing, compute, progress, phase)
         if encoder.chunk != chunk:  # memory ran out on the way: what is stored has the bits of another chunk size
-            return self._features(encoder, samples, progress, phase, first)
+            return self._features(encoder, samples, progress, phase, first, planned)
         places = [table.rows[d] for d in digests]
         flat = torch.cat(table.held) if table.held else torch.empty(0, encoder.backbone.width)
         table.held = [flat]
@@ -95,9 +113,20 @@ class FeatureStore:
         return {digest: row for digest, (_, row) in table.rows.items()}
 
     def activations(
-        self, encoder: Encoder, samples: Samples, layer: int, *, progress: Progress = silent, phase: str = "activations"
+        self,
+        encoder: Encoder,
+        samples: Samples,
+        layer: int,
+        *,
+        progress: Progress = silent,
+        phase: str = "activations",
+        planned: Planned | None = None,
     ) -> Activations:
         """Return what enters block ``layer`` for every sample, computing what is missing; rows are read when asked for.
+
+        Args:
+            encoder, samples, progress, phase, planned: as for ``features``.
+            layer: the block.
 
         Raises:
             ValueError: the store has no folder; activations are too large for memory.
@@ -107,6 +136,8 @@ class FeatureStore:
         table = self._table(encoder.key(layer), in_memory=False)
         digests = _rows(samples)
         missing = self._count(table, digests)
+        if planned is not None:
+            planned(len(missing) * layer / encoder.backbone.depth)
         self._fill(
             encoder,
             layer,

@@ -11,6 +11,7 @@ import torch
 
 from backbones.core.artifacts import digest_files, digest_json, load_tensors, save_tensors, write_json
 from backbones.core.errors import FrostlineError
+from backbones.core.launch import emulation, pick_device
 from backbones.core.reading import read_json
 from backbones.core.seed import derive
 from backbones.deltas import load_delta, save_delta
@@ -57,7 +58,7 @@ class Classifier:
 
     Attributes:
         class_names: names that predictions index.
-        notes: what a user must know of how it was read.
+        notes: what a user must know of how it was read, and of how it is computed if not as the run was.
         ceilings: greatest values of deep images in the data of the run, by which others are scaled too.
     """
 
@@ -93,7 +94,8 @@ def read_artefact(run: Path | str, seed: int | None = None, device: str | None =
     Args:
         run: run folder, seed folder, or artefact folder.
         seed: which seed of a run folder, None for the first.
-        device: where to compute, None for where the run did.
+        device: where to compute, None for where the run did, or what is here if that is not. The precision is that of
+            the run.
 
     Raises:
         FrostlineError: no artefact there, a file of it that is not the one that was written (by its digest), or the
@@ -101,7 +103,7 @@ def read_artefact(run: Path | str, seed: int | None = None, device: str | None =
     """
     run = Path(run)
     from continual.heads import HEADS
-    from continual.plan import load_for, resolve
+    from continual.plan import load_for
 
     folder = _find(run, seed)
     try:
@@ -110,9 +112,7 @@ def read_artefact(run: Path | str, seed: int | None = None, device: str | None =
         raise FrostlineError(f"{folder / FACTS} is not readable ({error}); finish the run with --resume.") from error
     notes = _check(folder, facts)
     settings = RunSettings.parse(facts["settings"], str(folder / FACTS))
-    if device is not None:
-        settings = settings.model_copy(update={"device": device})
-    settings, _, _ = resolve(settings)
+    settings, more = _placed(settings, device)
     backbone = load_for(settings)
     if backbone.fingerprint() != facts["backbone_fingerprint"]:
         raise FrostlineError(
@@ -124,7 +124,8 @@ def read_artefact(run: Path | str, seed: int | None = None, device: str | None =
     head.load_state(load_tensors(folder / HEAD)[0])
     with torch.no_grad():
         encoder = Encoder(backbone, delta, settings.precision, settings.chunk)
-    return Classifier(encoder, head, tuple(facts["class_names"]), notes, dict(facts.get("ceilings", {})))
+    said = (*notes, *more, *emulation(encoder.precision, backbone.device))
+    return Classifier(encoder, head, tuple(facts["class_names"]), said, dict(facts.get("ceilings", {})))
 
 
 def _check(folder: Path, facts: Any) -> tuple[str, ...]:
@@ -147,6 +148,23 @@ def _check(folder: Path, facts: Any) -> tuple[str, ...]:
             state = "was changed after it was written (its digest is another)" if name in found else "is missing"
             raise FrostlineError(f"{folder / name} {state}. {again}")
     return ()
+
+
+def _placed(settings: RunSettings, device: str | None) -> tuple[RunSettings, list[str]]:
+    """Return the resolved settings of an artefact on a device of this machine, and what had to be assumed."""
+    from continual.plan import resolve
+
+    notes = []
+    if device is None:
+        try:
+            pick_device(settings.device)
+        except FrostlineError:
+            device = "auto"
+            notes.append(f"the run was computed on {settings.device}, which is not here; {pick_device('auto')} is used")
+    ready, _, _ = resolve(settings.model_copy(update={"device": device or settings.device}))
+    if settings.precision == "auto":
+        notes.append(f"the artefact does not say in which precision it was made; {ready.precision} is assumed")
+    return ready, notes
 
 
 def _read_delta(folder: Path, settings: RunSettings, backbone: Backbone, seed: int) -> Delta:

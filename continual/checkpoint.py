@@ -14,6 +14,7 @@ from backbones.core.artifacts import digest_tensors, load_tensors, save_tensors
 from backbones.core.errors import FrostlineError
 from backbones.core.reading import parse_json
 from continual.engine import Engine, Step
+from continual.spent import Spent
 
 if TYPE_CHECKING:
     from continual.training import Saver
@@ -69,6 +70,10 @@ class Checkpoints:
         """Return what keeps the training on experience ``index``."""
         return EpochSaver(self.folder / f"tuning-{index:03d}.safetensors")
 
+    def spent(self, index: int) -> Spent:
+        """Return what earlier attempts at experience ``index`` have cost."""
+        return Spent.read(self._cost(index))
+
     def keep(self, engine: Engine, step: Step) -> None:
         """Write the state after ``step`` and remove what it makes needless."""
         tensors = {f"delta.{name}": value for name, value in engine.delta.state_dict().items()}
@@ -78,7 +83,9 @@ class Checkpoints:
         _save(self._predictions(step.index), predictions, {})
         steps = [*self._facts(step.index), {k: v for k, v in asdict(step).items() if k != "predictions"}]
         _save(self._path(step.index), tensors, {"steps": steps})
-        for path in [*self._all()[:-KEPT], self.folder / f"tuning-{step.index:03d}.safetensors"]:
+        old = self._all()[:-KEPT]
+        costs = [self._cost(int(path.stem.removeprefix("step-"))) for path in old]
+        for path in [*old, *costs, self.folder / f"tuning-{step.index:03d}.safetensors"]:
             path.unlink(missing_ok=True)
 
     def restore(self, engine: Engine) -> list[Step]:
@@ -113,6 +120,9 @@ class Checkpoints:
 
     def _predictions(self, index: int) -> Path:
         return self.folder / f"predictions-{index:03d}.safetensors"
+
+    def _cost(self, index: int) -> Path:
+        return self.folder / f"cost-{index:03d}.json"
 
     def _path(self, index: int) -> Path:
         return self.folder / f"step-{index:03d}.safetensors"

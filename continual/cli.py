@@ -100,6 +100,8 @@ def _settings(given: dict[str, Any], config: Path | None, resume: Path | None) -
     source = resume / "settings.toml" if resume is not None else config
     values = read_settings(source).model_dump() if source is not None else {}
     values = {key: value for key, value in values.items() if value is not None}
+    if resume is not None:  # what was resolved when the run was begun
+        given = {key: value for key, value in given.items() if value != "auto"}
     if given.pop("ipt", False):
         if given.get("head", "ipt") != "ipt":
             raise FrostlineError(f"--ipt is short for --head ipt, but --head {given['head']} is given too; keep one.")
@@ -148,11 +150,11 @@ def _execute(
     from continual.plan import estimate, prepare, resolve
     from continual.runner import Run
 
-    resolve(settings)
+    _use_threads(resolve(settings)[0].threads)
     begun: list[Path] = []
     with _stoppable(begun), view.Screen() as screen:
         plan = prepare(settings, screen.progress)
-        for note in (*plan.backbone.notes, *plan.dataset.notes):
+        for note in plan.notes:
             screen.say(f"note: {note}")
         if dry_run:
             screen.show(view.plan_table(plan, estimate(plan)))
@@ -161,10 +163,26 @@ def _execute(
         run_ = Run(plan, folder, FeatureStore(store or store_folder()), screen.progress)
         run_.begin(resumed=resume is not None)
         begun.append(folder)
+        for note in run_.notes:
+            screen.say(f"note: {note}")
+        told = len(run_.notes)
         for seed, step, so_far in run_.steps():
             screen.step(seed, step, so_far)
         report = run_.finish()
+        for note in run_.notes[told:]:
+            screen.say(f"note: {note}")
     view.show_report(report, folder)
+
+
+def _use_threads(recorded: int | None) -> None:
+    """Take as many threads as the run was begun with, if there are cores for them."""
+    import os
+
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if recorded is not None and recorded != torch.get_num_threads() and recorded <= cores:
+        torch.set_num_threads(recorded)
 
 
 def _new_folder(settings: RunSettings) -> Path:
@@ -234,7 +252,8 @@ def report_(folder: Annotated[Path, typer.Argument(help="run folder")]) -> None:
     from continual.runner import draw
 
     found = read_report(folder / REPORT)
-    draw(folder, found)
+    for note in draw(folder, found):
+        typer.echo(f"note: {note}", err=True)
     view.show_report(found, folder)
 
 

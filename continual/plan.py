@@ -14,7 +14,7 @@ from backbones.base import Backbone
 from backbones.catalog import LoadOptions, load_backbone
 from backbones.core.artifacts import digest_json
 from backbones.core.errors import FrostlineError
-from backbones.core.launch import pick_device
+from backbones.core.launch import emulation, pick_device, pick_precision
 from backbones.core.samples import Progress, silent
 from backbones.encoder import Encoder
 from backbones.pat.base import Pat
@@ -50,6 +50,11 @@ class Plan:
     head: HeadSettings
     references: dict[str, HeadSettings]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user must know of the backbone, of the data and of how they are computed."""
+        return (*self.backbone.notes, *self.dataset.notes, *emulation(self.settings.precision, self.backbone.device))
+
     def stream(self, seed: int) -> Stream:
         """Return the stream of one seed."""
         wanted, usual = self.settings, BENCHMARKS.load(self.settings.benchmark)
@@ -77,17 +82,23 @@ def resolve(settings: RunSettings) -> tuple[RunSettings, Pat, HeadSettings]:
     """Check the names and inner settings before anything is loaded.
 
     Returns:
-        The settings with every constant of PAT and head filled in, the PAT, and the settings of the head.
+        The settings with every constant of PAT and head, device, precision and number of threads filled in, the PAT,
+        and the settings of the head.
 
     Raises:
-        FrostlineError: an unknown benchmark, PAT, head or key (nearest names offered), a value out of range.
+        FrostlineError: an unknown benchmark, PAT, head or key (nearest names offered), a value out of range, a device
+            that is not here.
     """
     benchmark = BENCHMARKS.load(settings.benchmark)
     pat = make_pat(settings.pat, meant(settings.pat_settings), settings.pat_layers)
     head = HEADS.load(settings.head).parse(meant(settings.head_settings), f"head {settings.head!r}")
     backbone = settings.backbone or getattr(benchmark, "backbone", BACKBONE)
+    device = pick_device(settings.device)
     filled = {
         "backbone": backbone,
+        "device": str(device),
+        "precision": pick_precision(settings.precision, device),
+        "threads": settings.threads or torch.get_num_threads(),
         "pat_settings": pat_values(pat),
         "head_settings": head.model_dump(mode="json"),
     }
@@ -196,8 +207,8 @@ def _passes(stream: Stream, tuned: bool, schedule: str, epochs: int) -> float:
     return 3 * epochs * sum(train) + 2 * sum(train) - train[0] + seen
 
 
-def environment(device: str) -> dict[str, Any]:
-    """Return what a report says of the machine and the versions."""
+def environment(settings: RunSettings) -> dict[str, Any]:
+    """Return what a report says of the machine and the versions, and of how ``settings`` are computed there."""
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
@@ -212,7 +223,8 @@ def environment(device: str) -> dict[str, Any]:
         "platform": platform.platform(),
         "packages": packages,
         "cpu_threads": torch.get_num_threads(),
-        "device": device,
+        "device": settings.device,
+        "precision": settings.precision,
     }
 
 

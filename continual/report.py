@@ -24,13 +24,14 @@ REPORT = "report.json"
 
 
 class Environment(Settings):
-    """Where a run ran: versions as strings, ``cpu_threads`` of torch, ``device`` such as ``"cpu"``."""
+    """Where a run ran: versions as strings, ``cpu_threads`` of torch, ``device`` such as ``"cpu"``, its precision."""
 
     python: str
     platform: str
     packages: dict[str, str]
     cpu_threads: int = Field(ge=1)
     device: str = "cpu"
+    precision: str | None = None
 
 
 class Fingerprints(Settings):

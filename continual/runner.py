@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import resource
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import torch
 
 from backbones.core.artifacts import load_tensors, save_tensors, write_json, write_text
 from backbones.core.errors import FrostlineError
+from backbones.core.lock import FolderLock
 from backbones.core.reading import read_json
 from backbones.core.samples import Progress, silent
 from backbones.core.seed import derive
@@ -29,6 +28,7 @@ from continual.metrics import experience_of
 from continual.plan import Plan, environment, resolve, sample_rows
 from continual.report import REPORT, MultiReport, Report, RunReport, collect, write_report
 from continual.settings import read_settings, write_settings
+from continual.spent import peak_memory
 
 SETTINGS, ENVIRONMENT, FINGERPRINTS, MAP = "settings.toml", "environment.json", "fingerprints.json", "map.safetensors"
 MAP_SAMPLES = 2000
@@ -51,55 +51,100 @@ class Run:
     progress: Progress = silent
     reports: list[RunReport] = field(default_factory=list)
     fingerprints: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    _lock: FolderLock | None = None
     _scored: dict[int, dict[str, list[StepFigures]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.folder = None if self.folder is None else Path(self.folder)
 
     def begin(self, resumed: bool) -> None:
-        """Write settings, environment and fingerprints, or compare with those of the run that is resumed.
+        """Take the folder; write fingerprints, environment and settings, or compare with those of the run to resume.
+
+        The folder is held until ``finish``, until ``steps`` ends in an error, or until ``close``.
 
         Raises:
-            FrostlineError: the folder holds another run, cannot be written to, or data or weights have changed since.
+            FrostlineError: the folder holds another run, is in use by another process, cannot be written to, or data or
+                weights have changed since.
         """
         self.fingerprints = self.plan.fingerprints()
+        self.environment = environment(self.plan.settings)
         if self.folder is None:
             return
-        if resumed:
-            self._compare()
-            return
-        if (self.folder / SETTINGS).exists():
-            raise FrostlineError(
-                f"{self.folder} already holds a run; continue it with --resume {self.folder} or pass another --out."
-            )
-        write_settings(self.folder / SETTINGS, self.plan.settings)
-        write_json(self.folder / ENVIRONMENT, environment(str(self.plan.backbone.device)))
-        write_json(self.folder / FINGERPRINTS, self.fingerprints)
+        self._lock = FolderLock(self.folder)
+        self._lock.take()
+        try:
+            if resumed:
+                self._compare(self.folder)
+                return
+            if (self.folder / SETTINGS).exists():
+                raise FrostlineError(
+                    f"{self.folder} already holds a run; continue it with --resume {self.folder} or pass another --out."
+                )
+            write_json(self.folder / FINGERPRINTS, self.fingerprints)
+            write_json(self.folder / ENVIRONMENT, self.environment)
+            write_settings(self.folder / SETTINGS, self.plan.settings)  # last: with it, the folder holds a run
+        except BaseException:
+            self.close()
+            raise
 
-    def _compare(self) -> None:
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
-        assert self.folder is not None
-        changed = resolve(read_settings(self.folder / SETTINGS))[0].changes(self.plan.settings)
+    def _compare(self, folder: Path) -> None:
+        held = read_settings(folder / SETTINGS)
+        changed = resolve(held)[0].changes(self.plan.settings)
         if changed:
             raise FrostlineError(
-                f"{self.folder} was run with other settings ({'; '.join(changed)}). "
+                f"{folder} was run with other settings ({'; '.join(changed)}). "
                 "Resume without these options, or start a new run with --out."
             )
-        try:
-            then = read_json(self.folder / FINGERPRINTS)
-        except (OSError, ValueError) as error:
-            raise FrostlineError(f"{self.folder / FINGERPRINTS} is missing or unreadable: start a new run.") from error
+        if held.precision == "auto":  # of a version that did not resolve it
+            self.notes.append(f"{folder / SETTINGS} says precision auto; {self.plan.settings.precision} is assumed")
+            write_settings(folder / SETTINGS, self.plan.settings)
+        then = _read_json(folder / FINGERPRINTS)
+        if not then:
+            if any(folder.glob("seed-*/checkpoints/step-*")):
+                self.notes.append(f"{folder / FINGERPRINTS} is gone: data and weights are taken to be as they were")
+            write_json(folder / FINGERPRINTS, self.fingerprints)
         for what, digest in self.fingerprints.items():
-            if then.get(what) != digest:
+            if then and then.get(what) != digest:
                 raise FrostlineError(
-                    f"the {what} changed since {self.folder} was begun: {str(then.get(what))[:12]} then, {digest[:12]} "
+                    f"the {what} changed since {folder} was begun: {str(then.get(what))[:12]} then, {digest[:12]} "
                     "now. Restore it, or start a new run with --out."
                 )
+        self._compare_environment(folder)
+
+    def _compare_environment(self, folder: Path) -> None:
+        """Keep the environment in which the run was begun, and note what differs now."""
+        then = _read_json(folder / ENVIRONMENT)
+        if not then:
+            write_json(folder / ENVIRONMENT, self.environment)
+            return
+        now = self.environment
+        changed = [
+            f"{key} {then[key]} -> {now[key]}"
+            for key in now
+            if key != "packages" and then.get(key, now[key]) != now[key]
+        ]
+        before, after = then.get("packages", {}), now["packages"]
+        changed += [f"{name} {before.get(name)} -> {after[name]}" for name in after if before.get(name) != after[name]]
+        if changed:
+            self.notes.append(f"the run goes on in another environment: {', '.join(changed)}")
+        self.environment = {**now, **then}
 
     def steps(self) -> Iterator[tuple[int, Step, RunReport]]:
         """Run every seed; after each step yield (seed, step, report so far)."""
-        for seed in self.plan.settings.seeds:
-            yield from self._seed(seed)
+        try:
+            for seed in self.plan.settings.seeds:
+                yield from self._seed(seed)
+        except BaseException:
+            self.close()
+            raise
 
     def _seed(self, seed: int) -> Iterator[tuple[int, Step, RunReport]]:
         plan, settings = self.plan, self.plan.settings
@@ -165,7 +210,7 @@ class Run:
                 "title": f"{self.plan.settings.pat} + {self.plan.settings.head}",
                 "seed": seed,
                 "settings": self.plan.settings.model_dump(mode="json"),
-                "environment": environment(str(self.plan.backbone.device)),
+                "environment": self.environment or environment(self.plan.settings),
                 "fingerprints": {**self.fingerprints, "delta": delta},
                 "stream": _facts(stream),
                 "steps": records,
@@ -180,9 +225,9 @@ class Run:
                 "bytes_per_class": 4 * head.stored_parameters / seen,
                 "forwards": sum(round(step.forwards) for step in steps),
                 "seconds_by_phase": _sum([step.seconds for step in steps]),
-                "peak_memory_bytes": peak_memory(),
+                "peak_memory_bytes": max(step.peak for step in steps) or peak_memory(),
                 "ledger": ledger(engine.delta),
-                "notes": (*self.plan.backbone.notes, *self.plan.dataset.notes, *notes_of(engine.delta)),
+                "notes": (*self.plan.notes, *self.notes, *notes_of(engine.delta)),
             }
         )
 
@@ -218,36 +263,58 @@ class Run:
         return found
 
     def finish(self) -> Report:
-        """Write what all seeds share and return the report: of one run, or of several seeds."""
+        """Write what all seeds share, let go of the folder and return the report: of one run, or of several seeds."""
         report: Report = self.reports[0] if len(self.reports) == 1 else collect(self.reports)
-        if self.folder is not None:
-            write_report(self.folder / REPORT, report)
-            draw(self.folder, report)
+        try:
+            if self.folder is not None:
+                write_report(self.folder / REPORT, report)
+                self.notes += draw(self.folder, report)
+        finally:
+            self.close()
         return report
 
 
-def draw(folder: Path, report: Report) -> list[Path]:
-    """Draw the pictures and the page of a run folder again; returns their paths."""
-    from continual.figures_map import feature_map
+def draw(folder: Path, report: Report) -> list[str]:
+    """Draw the pictures and the page of a run folder again; what cannot be drawn is left out.
+
+    Returns:
+        What is left out and why: all figures are in the report, so no failure here costs any.
+    """
     from continual.page import page
     from continual.plots import draw_report, write_pictures
 
-    runs = report.runs if isinstance(report, MultiReport) else (report,)
-    pictures = draw_report(report)
-    place = folder / f"seed-{runs[0].seed}" / MAP
-    if place.exists():
-        tensors, _ = load_tensors(place)
-        kinds = sorted({name.split(".")[1] for name in tensors if name.startswith("prototypes.")})
-        prototypes = {
-            kind: (tensors[f"prototypes.{kind}.points"].numpy(), tensors[f"prototypes.{kind}.classes"].numpy())
-            for kind in kinds
-        }
-        names = runs[0].stream.class_names
-        if len(tensors["features"]) > 1:  # one test sample spans no plane
-            pictures["map.png"] = feature_map(tensors["features"].numpy(), tensors["labels"].numpy(), prototypes, names)
-    written = write_pictures(folder / "plots", pictures)
-    write_text(folder / "report.html", page(report, pictures))
-    return [*written, folder / "report.html"]
+    pictures: dict[str, bytes] = {}
+    notes: list[str] = []
+
+    def attempt(what: str, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except Exception as error:  # whatever it is: the run is done, and its figures are written
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            notes.append(f"{what} could not be drawn ({reason}); all figures are kept: cil-run report {folder}")
+
+    attempt("the pictures", lambda: pictures.update(draw_report(report)))
+    attempt("the map", lambda: pictures.update(_map(folder, report)))
+    attempt("the files in plots", lambda: write_pictures(folder / "plots", pictures))
+    attempt("report.html", lambda: write_text(folder / "report.html", page(report, pictures)))
+    return notes
+
+
+def _map(folder: Path, report: Report) -> dict[str, bytes]:
+    from continual.figures_map import feature_map
+
+    first = report.runs[0] if isinstance(report, MultiReport) else report
+    place = folder / f"seed-{first.seed}" / MAP
+    tensors = load_tensors(place)[0] if place.exists() else {}
+    if len(tensors.get("features", ())) < 2:  # one test sample spans no plane
+        return {}
+    kinds = sorted({name.split(".")[1] for name in tensors if name.startswith("prototypes.")})
+    prototypes = {
+        kind: (tensors[f"prototypes.{kind}.points"].numpy(), tensors[f"prototypes.{kind}.classes"].numpy())
+        for kind in kinds
+    }
+    features, labels = tensors["features"].numpy(), tensors["labels"].numpy()
+    return {"map.png": feature_map(features, labels, prototypes, first.stream.class_names)}
 
 
 def _facts(stream: Stream) -> dict[str, Any]:
@@ -268,7 +335,10 @@ def _sum(phases: list[dict[str, float]]) -> dict[str, float]:
     return total
 
 
-def peak_memory() -> int:
-    """Return the peak resident memory of this process in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else peak * 1024)
+def _read_json(path: Path) -> dict[str, Any]:
+    """Return what a file of facts says; nothing if it is missing or damaged."""
+    try:
+        found = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -65,8 +65,9 @@ class RunSettings(Settings):
         order: ``seed`` (what peers use), ``alphabetical``.
         shots: training samples per class, None for all.
         seeds: one run each: class order, shots, PAT, head.
-        precision: ``auto``, ``fp32`` or ``bf16``.
-        device: ``auto``, ``cpu``, ``cuda`` ...
+        precision: ``fp32`` or ``bf16``; ``auto`` until it is resolved (see ``continual.plan.resolve``).
+        device: ``cpu``, ``cuda`` ...; ``auto`` until it is resolved.
+        threads: of torch on the CPU, None until it is resolved.
         chunk: samples per forward pass, None for a good number.
         reference: whether NCM is fitted on the same features beside the head.
     """
@@ -97,6 +98,7 @@ class RunSettings(Settings):
     seeds: tuple[int, ...] = Field(default=(1993,), min_length=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     device: str = "auto"
+    threads: int | None = Field(default=None, ge=1)
     chunk: int | None = Field(default=None, ge=1, le=4096)
     reference: bool = True
 
@@ -111,9 +113,11 @@ class RunSettings(Settings):
         return self
 
     def changes(self, other: RunSettings) -> list[str]:
-        """Return ``key: mine -> other's`` for every key that differs."""
+        """Return ``key: mine -> other's`` for every key that differs; the number of threads decides no figure."""
         mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
-        return [f"{key}: {mine[key]!r} -> {theirs[key]!r}" for key in mine if mine[key] != theirs[key]]
+        return [
+            f"{key}: {mine[key]!r} -> {theirs[key]!r}" for key in mine if mine[key] != theirs[key] and key != "threads"
+        ]
 
 
 def write_settings(path: Path | str, settings: RunSettings) -> None:

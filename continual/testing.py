@@ -113,6 +113,8 @@ def _check_state(settings: HeadSettings, stream: list[Experience], width: int, s
         resumed = settings.build(seed)
         resumed.load_state(read_tensors(dump_tensors(through.state())))
         assert same_state(resumed, through), "load_state(state()) is not the same head"
+        for count in ("trainable_parameters", "stored_parameters"):
+            assert getattr(resumed, count) == getattr(through, count), f"a restored head states other {count}"
         assert torch.equal(resumed.scores(rows), through.scores(rows)), "a restored head scores otherwise"
         onward = _continue(settings, through.state(), stream[at + 1 :], seed)
         straight = _fit(settings, stream, seed)

@@ -33,17 +33,16 @@ class Saver(Protocol):
 
 @dataclass
 class Tuned:
-    """What training found: mean loss of every epoch, samples sent forward, remarks."""
+    """What training found: mean loss of every epoch, samples sent forward; both over all attempts."""
 
     losses: list[float]
     forwards: float
-    notes: list[str]
 
 
 class _Trainer:
     """State of one training: delta, temporary classifier, optimizer, position."""
 
-    def __init__(self, encoder: Encoder, targets: Tensor, tuning: Tuning, seed: int) -> None:
+    def __init__(self, encoder: Encoder, targets: Tensor, tuning: Tuning, seed: int, notes: list[str]) -> None:
         assert encoder.delta is not None
         self.delta, self.encoder, self.targets, self.tuning, self.seed = encoder.delta, encoder, targets, tuning, seed
         classes, width = int(targets.max()) + 1, encoder.backbone.width
@@ -59,7 +58,7 @@ class _Trainer:
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.micro = min(tuning.batch, len(targets))
         self.steps_per_epoch = math.ceil(len(targets) / tuning.batch)
-        self.notes: list[str] = []
+        self.notes = notes
 
     def state(self) -> dict[str, Tensor]:
         found = {f"delta.{name}": value for name, value in self.delta.state_dict().items()}
@@ -136,6 +135,7 @@ def tune(
     saver: Saver | None = None,
     progress: Progress = silent,
     phase: str = "tuning",
+    notes: list[str] | None = None,
 ) -> Tuned:
     """Train the encoder's delta on one experience; the frozen weights stay what they are.
 
@@ -150,6 +150,7 @@ def tune(
         saver: keeps the state after each epoch and gives it back.
         progress: told of every optimizer step.
         phase: what to call the work.
+        notes: where remarks are added, such as a halved batch.
 
     Raises:
         FrostlineError: the loss became NaN or infinite; epoch and step are named.
@@ -162,23 +163,33 @@ def tune(
     first = kept[0] if kept is not None else 0
     losses: list[float] = kept[1].pop("losses").tolist() if kept is not None else []
     total = math.ceil(len(targets) / tuning.batch) * epochs * stages
-    notes: list[str] = []
+    below = float(kept[1].pop("forwards", torch.zeros(()))) if kept is not None else 0.0
+    before = encoder.forwards
+    encoder.forwards += below  # what the blocks below ran for the epochs of killed attempts
+    noted = [] if notes is None else notes
+
+    def keep(trainer: _Trainer, epoch: int) -> None:
+        if saver is not None:
+            spent = torch.tensor(encoder.forwards - before, dtype=torch.float64)
+            saver.save(
+                epoch, {**trainer.state(), "losses": torch.tensor(losses, dtype=torch.float64), "forwards": spent}
+            )
+
     # What was kept after the last epoch of a stage belongs to that stage: the next one begins from it.
     resumed = max(0, first - 1) // epochs
     delta.train()
     try:
         for stage in range(resumed, stages):
             delta.enter(experience, stage)
-            trainer = _Trainer(encoder, targets, tuning, derive(seed, "stage", stage) if stage else seed)
+            trainer = _Trainer(encoder, targets, tuning, derive(seed, "stage", stage) if stage else seed, noted)
             if kept is not None and stage == resumed:
                 trainer.load(kept[1])
             told = partial(_tell, progress, phase, stage * trainer.steps_per_epoch * epochs, total)
-            _stage(trainer, stage, first, fetch, forward, losses, saver, told)
-            notes += trainer.notes
+            _stage(trainer, stage, first, fetch, forward, losses, keep, told)
     finally:
         delta.eval()
         delta.zero_grad(set_to_none=True)
-    return Tuned(losses, float(len(labels) * (stages * epochs - first)), notes)
+    return Tuned(losses, float(len(labels) * stages * epochs))
 
 
 def _stage(
@@ -188,7 +199,7 @@ def _stage(
     fetch: Fetch,
     forward: Forward,
     losses: list[float],
-    saver: Saver | None,
+    keep: Callable[[_Trainer, int], None],
     told: Callable[[int], None],
 ) -> None:
     """Train the epochs of a stage that come after ``first``, which counts through all stages; appends to ``losses``."""
@@ -197,9 +208,7 @@ def _stage(
     told(begin * trainer.steps_per_epoch)
     for epoch in range(begin, epochs):
         losses.append(_epoch(trainer, epoch, fetch, forward, told))
-        if saver is not None:
-            state = {**trainer.state(), "losses": torch.tensor(losses, dtype=torch.float64)}
-            saver.save(stage * epochs + epoch + 1, state)
+        keep(trainer, stage * epochs + epoch + 1)
 
 
 def _tell(progress: Progress, phase: str, start: int, total: int, done: int) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import torch
 
-from backbones.core.errors import FrostlineError
+from backbones.core.errors import FrostlineError, unknown
+
+PRECISIONS = ("auto", "fp32", "bf16")
 
 
 def pick_device(name: str) -> torch.device:
@@ -56,10 +58,21 @@ def native_bf16(device: torch.device) -> bool:
 
 
 def pick_precision(name: str, device: torch.device) -> str:
-    """Return ``"fp32"`` or ``"bf16"``: ``name``, where ``"auto"`` is bf16 on a device that computes it natively."""
-    if name != "auto":
-        return name
-    return "bf16" if native_bf16(device) else "fp32"
+    """Return ``"fp32"`` or ``"bf16"``: what ``name`` asks for; ``"auto"`` is bf16 where it is native.
+
+    Raises:
+        FrostlineError: another name.
+    """
+    if name not in PRECISIONS:
+        raise unknown("precision", name, PRECISIONS)
+    return ("bf16" if native_bf16(device) else "fp32") if name == "auto" else name
+
+
+def emulation(precision: str, device: torch.device) -> tuple[str, ...]:
+    """Return the remark that ``device`` emulates ``precision``, if it does."""
+    if precision != "bf16" or native_bf16(device):
+        return ()
+    return (f"{device} does not multiply bf16 natively: it is emulated, which is slower than fp32",)
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

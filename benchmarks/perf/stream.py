@@ -27,8 +27,8 @@ from continual.engine import HEAD, Engine, test_labels
 from continual.figures_table import markdown
 from continual.heads import HEADS
 from continual.plan import Plan, prepare
-from continual.runner import peak_memory
 from continual.settings import RunSettings
+from continual.spent import peak_memory
 
 
 @dataclass

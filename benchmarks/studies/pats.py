@@ -27,8 +27,8 @@ from benchmarks.studies.engines import learn, spread
 from benchmarks.types import Dataset, Subset
 from continual.figures_table import markdown
 from continual.plan import Plan, prepare
-from continual.runner import peak_memory
 from continual.settings import RunSettings
+from continual.spent import peak_memory
 
 HEADS_SHOWN = ("ncm", "ipt")
 PHASES = ("tuning", "features")

@@ -203,14 +203,16 @@ class IptHead:
     def state(self) -> dict[str, Tensor]:
         """Return classes, prototypes, metric and the count of experiences."""
         own = {"classes": self.classes_, "category": self.category_, "experience": self.experience_}
+        own["tuned"] = torch.tensor(self._tuned)
         metric = {f"metric.{name}": tensor for name, tensor in self.metric_.state().items()}
         bank = {f"bank.{name}": tensor for name, tensor in self.bank_.state().items()}
         return copy_state({**own, **metric, **bank})
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Restore what ``state`` returned."""
-        ready = take_state(state, tuple(self.state()), Ipt.name)
+        ready = take_state({"tuned": torch.tensor(0), **state}, tuple(self.state()), Ipt.name)  # older ones lack it
         self.classes_, self.category_, self.experience_ = ready["classes"], ready["category"], ready["experience"]
+        self._tuned = int(ready["tuned"])
         self.metric_.load_state({name: ready[f"metric.{name}"] for name in self.metric_.state()})
         self.bank_.load_state({name: ready[f"bank.{name}"] for name in self.bank_.state()})
 

@@ -165,12 +165,14 @@ class TrainedHead:
     def state(self) -> dict[str, Tensor]:
         """Return classes, weights, the metric and the count of experiences."""
         own = {"classes": self.classes_, "weight": self.weight_, "experience": self.experience_}
+        own["tuned"] = torch.tensor(self._tuned)
         return copy_state(own | {f"metric.{name}": tensor for name, tensor in self.metric_.state().items()})
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Restore what ``state`` returned."""
-        ready = take_state(state, tuple(self.state()), self.name)
+        ready = take_state({"tuned": torch.tensor(0), **state}, tuple(self.state()), self.name)  # older ones lack it
         self.classes_, self.weight_, self.experience_ = ready["classes"], ready["weight"], ready["experience"]
+        self._tuned = int(ready["tuned"])
         self.metric_.load_state({name: ready[f"metric.{name}"] for name in self.metric_.state()})
 
     def translate(self, move: Callable[[Tensor], Tensor]) -> None:
