@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from backbones.base import Backbone, passed
 from backbones.core.artifacts import digest_json
-from backbones.core.launch import autocast, is_out_of_memory, pick_precision
+from backbones.core.launch import autocast, fitting, pick_precision
 from backbones.core.settings import Settings
 from backbones.delta import Delta
 
@@ -125,20 +125,34 @@ class Encoder:
         share: float,
     ) -> list[Tensor]:
         """Run chunks of equal shape; returns one row (1, ...) for each input, in their order."""
+        while (found := self._pass(groups, batch, run, share)) is None:
+            self._halve()  # and all again: one chunk size, one set of bits
+        return [found[row] for row in range(len(groups))]
+
+    def _pass(
+        self,
+        groups: Sequence[int],
+        batch: Callable[[list[int], int], Tensor],
+        run: Callable[[Tensor], Tensor],
+        share: float,
+    ) -> dict[int, Tensor] | None:
+        """Return a row for each input, or None if memory ran out."""
         found: dict[int, Tensor] = {}
         for group, rows in by_group(groups):
             for start in range(0, len(rows), self.chunk):
                 part = rows[start : start + self.chunk]
-                try:
-                    out = self._run(batch(part, group), run)
-                except (RuntimeError, MemoryError) as error:
-                    if not is_out_of_memory(error) or self.chunk == 1:
-                        raise
-                    self._halve()
-                    return self._chunks(groups, batch, run, share)  # all again: one chunk size, one set of bits
+                work = partial(self._made, batch, part, group, run)
+                out = fitting(work, smallest=self.chunk == 1)
+                if out is None:
+                    return None
                 found |= {row: out[i : i + 1] for i, row in enumerate(part)}
                 self.forwards += share * len(part)
-        return [found[row] for row in range(len(groups))]
+        return found
+
+    def _made(
+        self, batch: Callable[[list[int], int], Tensor], part: list[int], group: int, run: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        return self._run(batch(part, group), run)
 
     def _run(self, batch: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
         short = self.chunk - len(batch)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from backbones.core.errors import FrostlineError
-from backbones.core.launch import autocast, is_out_of_memory
+from backbones.core.launch import autocast, fitting
 from backbones.core.samples import Progress, Samples, silent
 from backbones.core.seed import derive, lent_generator, torch_generator
 from backbones.encoder import Encoder
@@ -90,15 +90,10 @@ class _Trainer:
     def step(self, number: int, batch: Tensor, forward: Forward, targets: Tensor) -> float:
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * self.rate(number)
-        while True:
-            try:
-                loss = self._gradients(batch, forward, targets)
-                break
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or self.micro == 1:
-                    raise
-                self.micro = max(1, self.micro // 2)
-                self.notes.append(f"out of memory: tuning goes on with {self.micro} samples at a time")
+        work = partial(self._gradients, batch, forward, targets)
+        while (loss := fitting(work, smallest=self.micro == 1)) is None:
+            self.micro //= 2
+            self.notes.append(f"out of memory: tuning goes on with {self.micro} samples at a time")
         if not math.isfinite(loss):
             raise FrostlineError(
                 f"the loss of the PAT became {loss} in epoch {number // self.steps_per_epoch + 1}, step {number + 1}; "

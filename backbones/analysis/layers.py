@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from backbones.base import Backbone
-from backbones.core.launch import autocast, is_out_of_memory, pick_precision
+from backbones.core.launch import autocast, fitting, pick_precision
 from backbones.core.samples import Progress, silent
 from backbones.core.settings import Settings
 from backbones.delta import Delta
@@ -123,12 +123,11 @@ def layer_features(
     """
     size = chunk or usual_chunk(backbone)
     precision = pick_precision(precision, backbone.device)
-    try:
-        return _encoded(backbone, samples, precision, size, progress, phase)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error) or size == 1:
-            raise
-    return layer_features(backbone, samples, precision=precision, chunk=size // 2, progress=progress, phase=phase)
+    while True:
+        work = partial(_encoded, backbone, samples, precision, size, progress, phase)
+        if (found := fitting(work, smallest=size == 1)) is not None:
+            return found
+        size //= 2
 
 
 def _encoded(

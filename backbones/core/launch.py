@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from backbones.core.errors import FrostlineError, unknown
 
+Result = TypeVar("Result")
 PRECISIONS = ("auto", "fp32", "bf16")
 
 
@@ -80,6 +84,25 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     if precision != "bf16" and not torch.amp.is_autocast_available(device.type):
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def fitting(work: Callable[[], Result], *, smallest: bool) -> Result | None:
+    """Return what ``work`` returns, or None if memory ran out: the failed pass is freed by then, so a smaller one fits.
+
+    Args:
+        work: a pass whose inputs can be divided; it returns something.
+        smallest: whether they cannot be divided further; running out is then raised.
+    """
+    try:
+        return work()
+    except (RuntimeError, MemoryError) as error:
+        if smallest or not is_out_of_memory(error):
+            raise
+    # The error is gone here, and with it the frames that held the tensors of the pass.
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    return None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -82,9 +82,12 @@ def test_what_was_written_before_precision_was_resolved_is_assumed_and_said(plac
     written = tmp_path / "settings.toml"
     written.write_text(written.read_text().replace('precision = "fp32"', 'precision = "auto"'))
     facts = tmp_path / "seed-1993" / "artefact" / FACTS
-    facts.write_text(facts.read_text().replace('"precision": "fp32"', '"precision": "auto"'))
-    (note,) = read_artefact(tmp_path).notes
-    assert note == "the artefact does not say in which precision it was made; fp32 is assumed"
+    held = json.loads(facts.read_text())
+    held["schema"], held["settings"]["precision"] = 2, "auto"
+    facts.write_text(json.dumps(held))
+    assert (
+        read_artefact(tmp_path).notes[-1] == "the artefact does not say in which precision it was made; fp32 is assumed"
+    )
     again = Run(plan, tmp_path, FeatureStore(None))
     again.begin(resumed=True)
     again.close()

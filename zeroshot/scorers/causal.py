@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar
 
 import torch
 from pydantic import PrivateAttr
 
 from backbones.core.errors import unknown
-from backbones.core.launch import is_out_of_memory
+from backbones.core.launch import fitting, is_out_of_memory
 from backbones.core.samples import Progress
 from backbones.lm import Kind
 from zeroshot.scorers.language import LanguageScorer, Question
@@ -97,17 +98,17 @@ class Causal(LanguageScorer):
     def _run(self, route: str, tree: Tree) -> Answers:
         budget = self.batch_tokens
         while True:
-            answers: Answers = {}
-            try:
-                for part in ROUTES[route](self.model, tree, budget):
-                    answers.update(part)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or budget <= 1:
-                    raise
-                budget //= 2
-                self._note(f"memory ran out: batches were halved to {budget} tokens (see batch_tokens).")
-            else:
+            work = partial(self._all, route, tree, budget)
+            if (answers := fitting(work, smallest=budget <= 1)) is not None:
                 return answers
+            budget //= 2
+            self._note(f"memory ran out: batches were halved to {budget} tokens (see batch_tokens).")
+
+    def _all(self, route: str, tree: Tree, budget: int) -> Answers:
+        answers: Answers = {}
+        for part in ROUTES[route](self.model, tree, budget):
+            answers.update(part)
+        return answers
 
     def _prove(self, name: str, tree: Tree) -> Answers | None:
         """Return the answers of a route if it agrees with plain passes on a few texts of the tree; keep the proof."""

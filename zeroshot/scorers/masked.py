@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
-from backbones.core.launch import is_out_of_memory
+from backbones.core.launch import fitting
 from backbones.core.samples import Progress
 from backbones.lm import Kind
 from zeroshot.scorers.forward import batches, filler, logprobs, pad
@@ -77,11 +78,8 @@ class Masked(LanguageScorer):
         return answers
 
     def _batch(self, rows: list[Row], answers: list[float]) -> None:
-        try:
-            found = self._forward(rows)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or len(rows) == 1:
-                raise
+        found = fitting(partial(self._forward, rows), smallest=len(rows) == 1)
+        if found is None:
             self._note(f"memory ran out: batches of {self.batch_tokens} tokens were halved (see batch_tokens).")
             self._batch(rows[::2], answers)
             self._batch(rows[1::2], answers)
