@@ -6,10 +6,12 @@ Colours are those of Okabe and Ito, told apart by colour-blind readers.
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from backbones.core.errors import FrostlineError
+from backbones.core.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +23,7 @@ MARKERS = "os^Dv<>P"
 STYLES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
 GRID: dict[str, Any] = {"color": "0.9", "linewidth": 0.8}
 MARKED = 40  # points up to which each has a marker
+LONGEST = 120  # characters of a text
 LABELS = 30  # points up to which each has its label
 
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
@@ -56,7 +59,7 @@ def lines(
         colour, fitted = COLOURS[number % len(COLOURS)], name in (fits or {})
         marker = MARKERS[number % len(MARKERS)] if points and len(across) <= MARKED else None
         style = "none" if fitted and marker else STYLES[number // len(COLOURS) % len(STYLES)]
-        axes.plot(across, up, color=colour, marker=marker, linestyle=style, label=name, zorder=3)
+        axes.plot(across, up, color=colour, marker=marker, linestyle=style, label=label(name), zorder=3)
         if fitted:
             assert fits is not None
             axes.plot(*fits[name], color=colour, linestyle="--", linewidth=1.2, zorder=2)
@@ -92,10 +95,16 @@ def scatter(
     for number, (name, points) in enumerate(groups.items()):
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         axes.scatter(
-            [p[0] for p in points], [p[1] for p in points], color=colour, marker=marker, s=36, label=name, zorder=3
+            [p[0] for p in points],
+            [p[1] for p in points],
+            color=colour,
+            marker=marker,
+            s=36,
+            label=label(name),
+            zorder=3,
         )
-        for across, up, label in points if len(every) <= LABELS else ():
-            axes.annotate(label, (across, up), textcoords="offset points", xytext=(5, 4), fontsize=8)
+        for across, up, words in points if len(every) <= LABELS else ():
+            axes.annotate(label(words), (across, up), textcoords="offset points", xytext=(5, 4), fontsize=8)
     if front:
         best = pareto([(across, up) for across, up, _ in every])
         axes.plot(*zip(*best, strict=True), color="0.5", linewidth=1.0, drawstyle="steps-post", zorder=1, label="front")
@@ -141,14 +150,57 @@ def bars(
         heights = [each.get(member, float("nan")) for each in grouped.values()]
         spread = [errors.get(name, 0.0) for name in grouped] if errors and not member else None
         axes.bar(
-            places, heights, wide * 0.92, color=COLOURS[number % len(COLOURS)], yerr=spread, label=member, zorder=3
+            places,
+            heights,
+            wide * 0.92,
+            color=COLOURS[number % len(COLOURS)],
+            yerr=spread,
+            label=label(member),
+            zorder=3,
         )
-    axes.set_xticks(range(len(grouped)), list(grouped))
+    axes.set_xticks(range(len(grouped)), [label(name) for name in grouped])
     if max(map(len, grouped)) * len(grouped) > 70:
         axes.tick_params(axis="x", rotation=35)
         for text in axes.get_xticklabels():
             text.set_horizontalalignment("right")
     return _png(figure, axes, "", y, title, len(members) if members != [""] else 1)
+
+
+def png(figure: Figure, **how: Any) -> bytes:
+    """Return a figure as PNG; its texts are data: no mathematics, nothing that acts, and not without end.
+
+    Args:
+        figure: drawn on with any of matplotlib's means.
+        how: passed on to ``savefig``.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_parse_math(False)
+        if (words := plain(text.get_text())) != text.get_text():
+            text.set_text(words)
+    FigureCanvasAgg(figure)
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # it is shown as a box
+        figure.savefig(buffer, format="png", dpi=DPI, **how)
+    return buffer.getvalue()
+
+
+def plain(text: str, longest: int = LONGEST) -> str:
+    """Return ``text`` as a picture can show it: visible, and at most ``longest`` characters long."""
+    shown = visible(text)
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def label(name: str) -> str:
+    """Return ``name`` as a label that leaves room for the picture.
+
+    A space goes before an underscore: matplotlib hides series whose labels begin with one.
+    """
+    return plain(f" {name}" if name.startswith("_") else name, 44)
 
 
 def _check(series: Series, what: str) -> None:
@@ -160,11 +212,9 @@ def _check(series: Series, what: str) -> None:
 
 
 def _figure(wide: float, high: float) -> tuple[Figure, Axes]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(wide, high), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.grid(True, **GRID)
     axes.set_axisbelow(True)
@@ -192,6 +242,4 @@ def _png(figure: Figure, axes: Axes, x: str, y: str, title: str, named: int) -> 
     if named > 1:
         columns = 1 if named <= 6 else 2
         axes.legend(frameon=False, fontsize=8, ncols=columns, loc="best")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": "frostline"})
-    return buffer.getvalue()
+    return png(figure, metadata={"Software": "frostline"})

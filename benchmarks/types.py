@@ -58,12 +58,19 @@ class Subset:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training and test samples over one list of classes."""
+    """Training and test samples over one list of classes.
+
+    A name that no file in UTF-8 can hold, such as that of a folder in another encoding, is spelt with escapes.
+    """
 
     name: str
     class_names: tuple[str, ...]
     train: LabelledSamples
     test: LabelledSamples
+
+    def __post_init__(self) -> None:
+        spelt = tuple(name.encode("utf-8", "backslashreplace").decode() for name in self.class_names)
+        object.__setattr__(self, "class_names", spelt)
 
     @property
     def notes(self) -> tuple[str, ...]:

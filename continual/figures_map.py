@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from backbones.core.errors import FrostlineError
 from backbones.core.seed import numpy_generator
+from backbones.plots import label as label_of
 from continual.metrics import Ints
 from continual.plots import _figure, _png
 
@@ -89,7 +90,9 @@ def _samples(axes: Axes, points: Points, classes: Ints, looks: Mapping[int, Any]
     for label, (colour, shape) in looks.items():
         own = points[classes == label]
         name = names[label] if len(names[label]) <= 24 else names[label][:23] + "…"
-        axes.scatter(own[:, 0], own[:, 1], s=14, color=colour, marker=shape, alpha=0.45, linewidths=0, label=name)
+        axes.scatter(
+            own[:, 0], own[:, 1], s=14, color=colour, marker=shape, alpha=0.45, linewidths=0, label=label_of(name)
+        )
 
 
 def _prototypes(axes: Axes, kind: str, points: Points, owners: Ints, looks: Mapping[int, Any]) -> None:

@@ -6,7 +6,6 @@ the cividis map.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,8 @@ import numpy as np
 
 from backbones.core.artifacts import write_bytes
 from backbones.core.errors import FrostlineError
+from backbones.plots import label as labelled
+from backbones.plots import png
 from continual.metrics import Floats
 from continual.report import MultiReport, Report, RunReport
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DPI = 150
 BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
 REFERENCE_STYLES = ((VERMILION, "--", "s"), (GREEN, "-.", "^"), (PURPLE, ":", "D"), (ORANGE, (0, (5, 1)), "v"))
 GRID: dict[str, Any] = {"color": "0.9", "linewidth": 0.8}
@@ -55,7 +55,7 @@ def accuracy_plot(
         for run in runs:
             axes.plot(steps, 100 * run, color=SKY, linewidth=0.9, zorder=2)
         label = f"{label}, mean of {len(runs)} seeds"
-    axes.plot(steps, 100 * runs.mean(axis=0), color=BLUE, linewidth=2.2, marker=marker, zorder=3, label=label)
+    axes.plot(steps, 100 * runs.mean(axis=0), color=BLUE, linewidth=2.2, marker=marker, zorder=3, label=labelled(label))
     for (name, seeds), style in zip((references or {}).items(), _styles(len(references or {})), strict=True):
         _reference(axes, name, _stack(seeds, f"the reference {name!r}"), style)
     _experience_axis(axes, len(steps))
@@ -159,12 +159,7 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def _png(figure: Figure) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
-    return buffer.getvalue()
+    return png(figure, facecolor="white", metadata={"Software": None})
 
 
 def _stack(curves: Sequence[Sequence[float | None]], where: str) -> Floats:
@@ -179,12 +174,14 @@ def _stack(curves: Sequence[Sequence[float | None]], where: str) -> Floats:
 def _reference(axes: Axes, name: str, seeds: Floats, style: tuple[Any, Any, str]) -> None:
     colour, line, marker = style
     mean = seeds.mean(axis=0)
-    held = np.flatnonzero(np.isfinite(mean))
+    held, words = np.flatnonzero(np.isfinite(mean)), labelled(name)
     if held.size == 1:
         hollow: dict[str, Any] = {"markersize": 9, "markerfacecolor": "none", "markeredgewidth": 2, "clip_on": False}
-        axes.plot(held + 1, 100 * mean[held], marker, color=colour, label=name, zorder=4, **hollow)
+        axes.plot(held + 1, 100 * mean[held], marker, color=colour, label=words, zorder=4, **hollow)
     elif held.size:
-        axes.plot(held + 1, 100 * mean[held], color=colour, linestyle=line, linewidth=1.6, label=name, zorder=2.5)
+        axes.plot(
+            held + 1, 100 * mean[held], color=colour, linestyle=line, linewidth=1.6, label=labelled(name), zorder=2.5
+        )
 
 
 def _styles(count: int) -> list[tuple[Any, Any, str]]:

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import time
 
 import pytest
 
@@ -11,23 +12,23 @@ from backbones.core.errors import FrostlineError
 from backbones.core.lock import LOCK, FolderLock
 
 
-def hold(folder, held, end):
+def hold(folder, held):
     lock = FolderLock(folder)
     lock.take()
     held.set()
-    end.wait(30)
+    time.sleep(60)
 
 
 @pytest.fixture
 def other(tmp_path):
     """Another process that holds the folder."""
     kind = multiprocessing.get_context("fork")
-    held, end = kind.Event(), kind.Event()
-    process = kind.Process(target=hold, args=(tmp_path, held, end))
+    held = kind.Event()
+    process = kind.Process(target=hold, args=(tmp_path, held))
     process.start()
     assert held.wait(30)
     yield process
-    end.set()
+    process.kill()
     process.join(30)
 
 
