@@ -38,6 +38,7 @@ class Options:
     infer_types: Annotated[bool, option("infer all entity types, even given ones", INPUT, "--infer-types")] = False
     trigger: Annotated[str | None, option("trigger of a raw text, see also --type", INPUT)] = None
     type: Annotated[str | None, option("event type of a raw text", INPUT)] = None
+    language: Annotated[str | None, option("language of a raw text, such as de or German (default: en)", INPUT)] = None
     on_error: Annotated[str, option("stop or skip: what a bad document of several does", INPUT)] = "stop"
     scorer: Annotated[
         list[str] | None,

@@ -61,6 +61,7 @@ def passages(inputs: Sequence[Path], options: Options, screen: Screen) -> Iterat
         list(paths_of(inputs)),
         trigger=options.trigger,
         event_type=options.type,
+        language=options.language,
         on_error=options.on_error,  # type: ignore[arg-type]  # checked by the reader
         skipped=lambda error: screen.say(f"skipped: {error}"),
         note=lambda words: screen.say(f"note: {words}"),

@@ -10,6 +10,7 @@ from scipy.special import log_softmax, logsumexp
 
 from backbones.core.errors import FrostlineError
 from backbones.core.samples import Progress, silent
+from benchmarks.languages import main
 from benchmarks.ontologies.types import describe, say
 from zeroshot.problem import Problem
 from zeroshot.scorers.base import Request, Scorer
@@ -20,7 +21,7 @@ Floats = NDArray[np.float64]
 def role_requests(problem: Problem, pair: int) -> list[Request]:
     """Return one request for each role of the pair, in the order of ``problem.roles``; NONE has the empty label."""
     cell, passage = problem.pairs[pair], problem.passage
-    event, language = problem.events[cell.event], problem.passage.language
+    event, language = problem.events[cell.event], main(problem.passage.language)
     kind = problem.ontology.event(event.type)
     asked = []
     for role in problem.roles(pair):
@@ -49,17 +50,17 @@ def type_requests(problem: Problem, mention: int) -> list[Request]:
     if len(kinds) < 2 or not pairs:
         return []
     event = problem.events[problem.pairs[pairs[0]].event]
-    table = problem.ontology.entity_types
+    table, language = problem.ontology.entity_types, main(passage.language)
     return [
         Request(
             text=passage.text,
             span=problem.mentions[mention].span,
             trigger=event.trigger.span,
-            event=say(problem.ontology.event(event.type), event.type, passage.language),
-            label=say(table[kind], kind, passage.language),
-            description=describe(table[kind], passage.language),
+            event=say(problem.ontology.event(event.type), event.type, language),
+            label=say(table[kind], kind, language),
+            description=describe(table[kind], language),
             kind="type",
-            language=passage.language,
+            language=language,
         )
         for kind in kinds
     ]

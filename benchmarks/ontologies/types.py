@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from backbones.core.errors import unknown
 from backbones.core.settings import Settings
+from benchmarks.languages import main
 
 Weight = Annotated[float, Field(ge=0)] | Literal["hard"]
 """Price of breaking a rule once, in nats: log-odds that it holds. ``"hard"``: never broken. 0: switched off."""
@@ -21,13 +22,18 @@ class Words(Settings):
     Args:
         name: a few words in the ontology's language, such as ``"attacker"``; None: made from the key.
         description: one sentence that says what it is, such as ``"the one who attacks"``.
-        names: language code -> name; descriptions: language code -> description.
+        names: language -> name; descriptions: language -> description; a language is read as in a passage.
     """
 
     name: str | None = None
     description: str | None = None
     names: dict[str, str] = Field(default_factory=dict)
     descriptions: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("names", "descriptions")
+    @classmethod
+    def _languages(cls, value: dict[str, str]) -> dict[str, str]:
+        return {main(language): words for language, words in value.items()}
 
 
 class EntityType(Words):
@@ -124,7 +130,7 @@ class Ontology(Settings):
     title: str | None = None
     source: str | None = None
     license: str | None = None
-    language: str = "en"
+    language: Annotated[str, AfterValidator(main)] = "en"
     entity_types: dict[str, EntityType] = Field(default_factory=dict)
     events: dict[str, EventType]
     maps: tuple[RoleMap, ...] = ()

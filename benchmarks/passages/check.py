@@ -11,6 +11,7 @@ from backbones.core.errors import FrostlineError
 from benchmarks.ontologies.types import EventType, Ontology, verbal
 from benchmarks.passages.agree import misfit
 from benchmarks.passages.nodes import Note, brief, misread, similar, some, unheard
+from benchmarks.passages.offsets import doubtful, in_words, ruler_of
 from benchmarks.passages.types import Argument, Event, Mention, Passage, Span, Trigger, UserRule
 
 MAX_COVERED = 2**24
@@ -37,6 +38,19 @@ def check_passage(passage: Passage, where: str) -> Passage:
     if not passage.text.strip():
         raise misread(where, "$.text", brief(passage.text[:40]), "a text", "There is nothing to read.")
     _half_characters(passage, where)
+    try:
+        return _checked(passage, where)
+    except MisplacedError as error:
+        held = [*passage.entities, *(event.trigger for event in passage.events)]
+        ruler = ruler_of(passage.text, [(each.span, each.text) for each in held])
+        raise FrostlineError(f"{error}{in_words(ruler)}") from None
+
+
+class MisplacedError(FrostlineError):
+    """A span that is not where its text says."""
+
+
+def _checked(passage: Passage, where: str) -> Passage:
     _unique(where, "$.entities", [mention.id for mention in passage.entities])
     _unique(where, "$.events", [event.id for event in passage.events])
     _ordered(passage, where)
@@ -56,6 +70,20 @@ def check_passage(passage: Passage, where: str) -> Passage:
             _in_range(mention.head, len(passage.text), where, f"$.entities[{at}].head")
     same = all(new is old for new, old in zip((*entities, *events), (*passage.entities, *passage.events), strict=True))
     return passage if same else passage.model_copy(update={"entities": entities, "events": events})
+
+
+def doubt(passage: Passage, where: str, note: Note) -> None:
+    """Say which spans begin or end inside a word or with white space; sources that count tokens have none."""
+    held = [*passage.entities, *(event.trigger for event in passage.events)] if passage.tokens is None else []
+    odd = [each for each in held if doubtful(passage.text, each.span)]
+    if odd:
+        spans = [(each.span, None) for each in held]
+        first, many = odd[0], "spans begin or end" if len(held) > 1 else "span begins or ends"
+        note(
+            f"{where}: {len(odd)} of {len(held)} {many} inside a word or with white space, such as "
+            f"{brief(passage.text[slice(*first.span)])} at {first.start}-{first.end}."
+            + (in_words(ruler_of(passage.text, spans)) or " Are the offsets right?")
+        )
 
 
 def _with_trigger(event: Event, trigger: Trigger) -> Event:
@@ -100,10 +128,9 @@ def _in_range(span: Span, length: int, where: str, path: str) -> None:
     start, end = span
     if not 0 <= start < end <= length:
         backwards = "the end is not after the start" if start >= end else "it lies outside the text"
-        raise misread(
-            where, path, f"start {start}, end {end}", f"0 <= start < end <= {length} (characters, end-exclusive)",
-            f"A span out of range: {backwards}. Are the offsets inclusive, or those of another text?",
-        )  # fmt: skip
+        found, rule = f"start {start}, end {end}", f"0 <= start < end <= {length} (characters, end-exclusive)"
+        fix = f"A span out of range: {backwards}. Are the offsets inclusive, or those of another text?"
+        raise MisplacedError(str(misread(where, path, found, rule, fix)))
 
 
 def _filled(held: Spanned, text: str, where: str, path: str) -> Spanned:
@@ -112,7 +139,7 @@ def _filled(held: Spanned, text: str, where: str, path: str) -> Spanned:
     if held.text is None:
         return held.model_copy(update={"text": text[start:end]})
     if len(held.text) != end - start or held.text != text[start:end]:
-        raise FrostlineError(
+        raise MisplacedError(
             f"{where}: {path}: the text differs from the offsets: {misfit(text, held.span, held.text)}"
         )
     return held

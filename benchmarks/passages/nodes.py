@@ -138,6 +138,12 @@ class Node:
             raise self.fail("a name", found="an empty string")
         return self.string()
 
+    def identifier(self) -> str:
+        """Return the value as an id: a string that is not empty, or an integer, which is the same id in quotes."""
+        if isinstance(self.value, int) and not isinstance(self.value, bool):
+            return str(self.value)
+        return self.name()
+
     def integer(self) -> int:
         """Return the value as an integer; true, false and numbers in quotes are none."""
         if isinstance(self.value, bool) or not isinstance(self.value, int):
@@ -148,6 +154,11 @@ class Node:
         """Return the string under ``key``, None if it is absent, null or empty."""
         found = self.get(key)
         return (found.string() or None) if found is not None else None
+
+    def named(self, *keys: str) -> str | None:
+        """Return the id under the first of ``keys`` that holds one, None if all are absent, null or empty."""
+        held = [found for key in keys if (found := self.get(key)) is not None and found.value != ""]
+        return held[0].identifier() if held else None
 
 
 def tidy(value: Any, where: str, depth: int = MAX_DEPTH) -> None:

@@ -19,7 +19,7 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
     "Passage": {
         "doc_id": "Name of the passage in outputs and messages.",
         "ontology": "Name or file of the ontology, such as ace; null for the one that the caller chooses.",
-        "language": "ISO 639-1 code of the text.",
+        "language": "Language of the text as a BCP 47 tag, such as en or zh-Hant.",
         "text": "The raw text, from which every offset counts.",
         "entities": "Mentions: stretches of the text that may be arguments.",
         "events": "Events, each with a trigger.",

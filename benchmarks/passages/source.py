@@ -106,7 +106,13 @@ def _line_value(line: bytes, number: int, name: str) -> Any:
     text = decode_text(line.rstrip(b"\r\n"), where, "line")
     value, end = _decode(text, _skip(text, 0), name, where, number)
     if _skip(text, end) < len(text):
-        raise _malformed(name, "a second value on the line", number, end + 1)
+        comma = not text[end:].strip(" \t,")
+        what = (
+            "a comma at the line's end, where JSON Lines has none; take it out"
+            if comma
+            else "a second value on the line"
+        )
+        raise _malformed(name, what, number, _skip(text, end) + 1)
     return value
 
 

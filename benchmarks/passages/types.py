@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from backbones.core.settings import Settings
+from benchmarks.languages import canonical
 
 Span = tuple[int, int]
 Candidates = Literal["arguments", "entities", "auto"]
@@ -96,7 +97,7 @@ class Passage(Settings):
     Args:
         doc_id: name of the passage in outputs and messages.
         ontology: name or file of the ontology; None for the one that the caller chooses.
-        language: ISO 639-1 code of the text, for verbalisations.
+        language: of the text, for verbalisations: a BCP 47 tag; other codes and English names become one.
         text: the raw text; every offset counts its characters (Unicode code points).
         entities: mentions; events: events over them; constraints: the user's own rules.
         tokens: characters of each token, end-exclusive, where the source was tokenised; kept to write it back.
@@ -105,7 +106,7 @@ class Passage(Settings):
 
     doc_id: str
     ontology: str | None = None
-    language: str = "en"
+    language: Annotated[str, AfterValidator(canonical)] = "en"
     text: str
     entities: tuple[Mention, ...] = ()
     events: tuple[Event, ...] = ()

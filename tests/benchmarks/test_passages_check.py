@@ -135,8 +135,10 @@ def test_an_event_needs_a_trigger() -> None:
     assert "no trigger, no event" in said
 
 
-def test_an_unknown_key_names_the_nearest_one() -> None:
-    said = message(record("entities.1.strat", 3))
+def test_a_slip_in_a_key_that_is_missing_names_it() -> None:
+    value = record("entities.1.strat", 3)
+    del value["entities"][1]["start"]
+    said = message(value)
     assert "$.entities[1].strat: expected one of the keys id, start, end, text, type, coref, head, found" in said
     assert 'found the unknown key "strat"' in said
     assert "Did you mean 'start'?" in said

@@ -242,7 +242,9 @@ def test_files_that_cannot_be_read_are_named_with_the_nearest(tmp_path: Path) ->
     with pytest.raises(FrostlineError, match="expected a file or folder"):
         list(read_passages("a\0b"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FrostlineError, match=r"expected files that end in .json, .jsonl, .ndjson, found none"):
+    with pytest.raises(
+        FrostlineError, match=r"expected files that end in .json, .jsonl, .ndjson, .ann, .apf.xml, .xmi, found none"
+    ):
         list(read_passages(tmp_path / "empty"))
 
 

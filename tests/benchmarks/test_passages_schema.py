@@ -70,7 +70,7 @@ def test_what_is_written_is_what_the_schema_says() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"text": 3}, {"extra": 1}, {"entities": [{"id": "", "start": 0, "end": 1}]}, {"events": [{"id": "E1"}]},
+        {"text": 3}, {"entities": [{"id": "", "start": 0, "end": 1}]}, {"events": [{"id": "E1"}]},
         {"tokens": [[0]]}, {"constraints": [{"rule": "maybe", "event": "E1", "entity": "T1"}]},
         {"entities": [{"id": "T1", "start": "0", "end": 1}]},
     ],

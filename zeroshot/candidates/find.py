@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 from backbones.core.errors import FrostlineError, unknown
+from benchmarks.languages import main
 from benchmarks.ontologies import Ontology
 from benchmarks.passages import Mention, Passage
 from benchmarks.passages.types import Span
@@ -80,11 +81,12 @@ def _search(
 ) -> tuple[list[Found], tuple[str, ...]]:
     """Run the finder that was asked for, or the best there is."""
     triggers = [event.trigger.span for event in passage.events]
-    if finder == "spacy" or (finder == "auto" and (model or pipeline.installed(passage.language))):
-        nlp = pipeline.load(model, passage.language)
+    language = main(passage.language)
+    if finder == "spacy" or (finder == "auto" and (model or pipeline.installed(language))):
+        nlp = pipeline.load(model, language)
         return pipeline.by_spacy(nlp, passage.text, triggers, shape), ()
     notes: tuple[str, ...] = ()
-    if passage.language != "en":
+    if language != "en":
         notes = (
             f"passage {passage.doc_id}: mentions were found by rules for English, but its language is "
             f"{passage.language!r}; install a spaCy pipeline for it, or give entities",

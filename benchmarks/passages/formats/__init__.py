@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from backbones.core.registry import Registry
-from benchmarks.passages.formats.base import Lost, PassageFormat, losses
-from benchmarks.passages.nodes import misread, similar, some
+from benchmarks.passages.files import File
+from benchmarks.passages.formats.base import Import, Lost, PassageFormat, losses
+from benchmarks.passages.formats.foreign import refuse_record, refuse_text
+from benchmarks.passages.formats.xml import root_of
+from benchmarks.passages.nodes import Note, misread, similar, some
+from benchmarks.passages.source import ReadLimits
+from benchmarks.passages.types import Passage
 
 FORMATS = Registry(
     "passage format",
@@ -26,6 +31,45 @@ FORMATS = Registry(
 )
 
 
+IMPORTS = Registry(
+    "format that is read only",
+    "benchmarks.passages.imports",
+    {
+        "apf": ("benchmarks.passages.formats.apf:read", "ACE and its .apf.xml beside .sgm: characters without tags"),
+        "brat": ("benchmarks.passages.formats.brat:read", "brat, .ann beside .txt: characters"),
+        "doccano": ("benchmarks.passages.formats.tools:DOCCANO", "doccano with relations: characters"),
+        "label-studio": ("benchmarks.passages.formats.tools:LABEL_STUDIO", "Label Studio with relations: characters"),
+        "uima": ("benchmarks.passages.formats.uima:UIMA", "INCEpTION, UIMA CAS JSON: UTF-16 units"),
+        "xmi": ("benchmarks.passages.formats.uima:read", "INCEpTION, UIMA CAS XMI: UTF-16 units"),
+    },
+)
+
+TextReader = Callable[[File, ReadLimits, Note], Passage]
+"""Reads a passage from a file that is no JSON."""
+
+
+def form_named(name: str) -> PassageFormat | Import:
+    """Return the format of that name that reads records; raises FrostlineError for an unknown one."""
+    held = IMPORTS.load(name) if name in IMPORTS.names() else FORMATS.load(name)
+    return held if hasattr(held, "keys") else FORMATS.load(name)
+
+
+def reader_of(file: File, head: bytes) -> TextReader | None:
+    """Return what reads a file that is no JSON; None for JSON, and for what nobody knows.
+
+    Args:
+        file: the file; head: its first bytes.
+
+    Raises:
+        FrostlineError: it is of a kind that holds no events; says which, and what to do.
+    """
+    root = root_of(head)
+    name = "brat" if file.ends(".ann") else {"source_file": "apf", "XMI": "xmi"}.get(root or "")
+    if name is None:
+        refuse_text(file, head, root)
+    return IMPORTS.load(name) if name is not None else None
+
+
 def detect(record: Mapping[str, Any], where: str) -> str:
     """Return the name of the format whose keys the record has; of several, the one with most keys.
 
@@ -33,9 +77,14 @@ def detect(record: Mapping[str, Any], where: str) -> str:
         FrostlineError: no format has these keys; the nearest format and the keys that it misses are named.
     """
     keys = {name: FORMATS.load(name).keys for name in FORMATS.names()}
+    imports = {name: getattr(IMPORTS.load(name), "keys", None) for name in IMPORTS.names()}
     fitting = [name for name in keys if all(_has(record, key.split(".")) for key in keys[name])]
     if fitting:
         return max(fitting, key=lambda name: len(keys[name]))
+    imported = [name for name, row in imports.items() if row and all(_has(record, key.split(".")) for key in row)]
+    if imported:
+        return imported[0]
+    refuse_record(record, where)
     top = {name: [key for key in row if "." not in key and "[" not in key] for name, row in keys.items()}
     closest = max(top, key=lambda name: _closeness(record, top[name]))
     missing = [key for key in keys[closest] if not _has(record, key.split("."))]
@@ -51,10 +100,10 @@ def _has(value: Any, path: list[str]) -> bool:
     """Whether every element that ``path`` leads through has the next key; an empty list has them all."""
     if not path:
         return True
-    key, many = path[0].removesuffix("[]"), path[0].endswith("[]")
-    if not isinstance(value, Mapping) or key not in value:
+    keys, many = path[0].removesuffix("[]").split("|"), path[0].endswith("[]")
+    if not isinstance(value, Mapping) or not any(key in value for key in keys):
         return False
-    held = value[key]
+    held = next(value[key] for key in keys if key in value)
     if not many:
         return _has(held, path[1:])
     return not isinstance(held, list) or all(_has(item, path[1:]) for item in held)
@@ -66,4 +115,4 @@ def _closeness(record: Mapping[str, Any], keys: list[str]) -> float:
     return sum(found) / max(len(keys), 1)
 
 
-__all__ = ["FORMATS", "Lost", "PassageFormat", "detect", "losses"]
+__all__ = ["FORMATS", "IMPORTS", "Lost", "PassageFormat", "detect", "form_named", "losses", "reader_of"]

@@ -14,8 +14,8 @@ class PassageFormat(Protocol):
     """A way to write a passage as one JSON object; guests register one under the group ``benchmarks.passages``.
 
     ``keys`` are the keys that a record of the format has, for detection: a path such as ``"events"`` or
-    ``"events[].trigger"``, where ``[]`` stands for every element. Of the formats whose keys are all there, the one
-    with most keys reads the record.
+    ``"events[].trigger"``, where ``[]`` stands for every element, and ``"a|b"`` for either. Of the formats whose keys
+    are all there, the one with most keys reads the record.
     """
 
     @property
@@ -64,6 +64,19 @@ class Form:
     def write(self, passage: Passage) -> dict[str, Any]:
         """Write a passage, see PassageFormat."""
         return self.writer(passage)
+
+
+@dataclass(frozen=True)
+class Import:
+    """A format of records that is read and not written; ``keys`` and ``offsets`` as in PassageFormat."""
+
+    keys: tuple[str, ...]
+    offsets: str
+    reader: Callable[[Node], Passage]
+
+    def read(self, record: Mapping[str, Any], where: str, note: Note = unheard) -> Passage:
+        """Read a record, see PassageFormat."""
+        return self.reader(Node(record, where, note=note))
 
 
 FEATURES: Mapping[str, str] = {

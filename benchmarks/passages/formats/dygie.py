@@ -1,16 +1,19 @@
-"""DyGIE++ (Wadden et al. 2019): tokens of the document, the last one counted in; triggers are one token."""
+"""DyGIE++ (Wadden et al. 2019): tokens of the document, the last one counted in.
+
+A trigger of one token is written ``[token, type]``, as the corpora of DyGIE++ have it, a longer one ``[start, end,
+type]``. What DyGIE++ predicts (``predicted_events``, ``predicted_ner``) is read where nothing better is there.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from backbones.core.errors import FrostlineError
 from benchmarks.passages.build import Builder, Found
 from benchmarks.passages.formats.base import Form
-from benchmarks.passages.formats.layout import Layout, lay_out, role_of
+from benchmarks.passages.formats.layout import lay_out, role_of
 from benchmarks.passages.formats.rams import read_sentences
 from benchmarks.passages.nodes import Node
-from benchmarks.passages.types import Event, Passage, Span
+from benchmarks.passages.types import Passage, Span
 
 _TRIGGER = "[token, type] or [start, end, type]"
 
@@ -18,17 +21,26 @@ _TRIGGER = "[token, type] or [start, end, type]"
 def _read(record: Node) -> Passage:
     builder = Builder(record, *read_sentences(record), inclusive=True)
     clusters = _clusters(record)
-    for sentence in record.all("ner"):
+    for sentence in _best(record, "ner"):
         for row in sentence.items():
             start, end, kind = row.row(3, "[start, end, type]")[:3]
             coref = clusters.get((start.integer(), end.integer()))
             builder.mention(builder.span(row, start, end), type=kind.name(), coref=coref)
-    for sentence in record.need("events").items():
+    for sentence in _best(record, "events"):
         for event in sentence.items():
             trigger, *rows = event.row(1, "[trigger, [start, end, role] ...]")
             found, name = _trigger(builder, trigger)
             builder.event(event, name, found, [_argument(builder, row, clusters) for row in rows])
-    return builder.passage(record.optional("doc_key"))
+    return builder.passage(record.named("doc_key"))
+
+
+def _best(record: Node, key: str) -> list[Node]:
+    """Return the rows of every sentence: those of ``key``, else those that were predicted."""
+    predicted = record.get(f"predicted_{key}")
+    if record.get(key) is None and predicted is not None:
+        predicted.tell(f"what was predicted is read: there are no {key}")
+        return predicted.items()
+    return record.all(key)
 
 
 def _clusters(record: Node) -> dict[Span, str]:
@@ -67,12 +79,13 @@ def _write(passage: Passage) -> dict[str, Any]:
         if held.coref is not None:
             clusters.setdefault(held.coref, []).append([first, last - 1])
     for event in passage.events:
-        token = _single(layout, event)
+        start, end = layout.trigger(event)
+        trigger: list[Any] = [start, event.type] if end - start == 1 else [start, end - 1, event.type]
         rows = [
             [spans[held.entity][0], spans[held.entity][1] - 1, role_of(passage, event, held, "dygie")]
             for held in event.arguments
         ]
-        events[layout.sentence(token)].append([[token, event.type], *rows])
+        events[layout.sentence(start)].append([trigger, *rows])
     return {
         "doc_key": passage.doc_id,
         "sentences": [layout.words[first:last] for first, last in layout.sentences],
@@ -82,20 +95,8 @@ def _write(passage: Passage) -> dict[str, Any]:
     }
 
 
-def _single(layout: Layout, event: Event) -> int:
-    start, end = layout.trigger(event)
-    if end - start > 1:
-        passage = layout.passage
-        raise FrostlineError(
-            f"passage {passage.doc_id!r}: the trigger of {event.id}, "
-            f"{passage.text[event.trigger.start : event.trigger.end]!r}, is {end - start} tokens, and DyGIE++ holds "
-            "triggers of one token. Take its head word as the trigger, or write another format."
-        )
-    return start
-
-
 DYGIE = Form(
-    keys=("doc_key", "sentences", "events"),
+    keys=("doc_key", "sentences", "events|predicted_events"),
     offsets="tokens of the document, the last one counted in",
     keeps=frozenset({"coref", "types"}),
     reader=_read,

@@ -26,19 +26,21 @@ def _read(record: Node) -> Passage:
     marks: dict[str, str] = {}  # stand-off id of the source -> mention
     for entity in record.all("golden-entity-mentions"):
         _entity(builder, entity, marks)
-    for event in record.need("golden-event-mentions").items():
+    rows = record.need("golden-event-mentions").items()
+    builder.expect(rows)
+    for event in rows:
         trigger = event.need("trigger", "Say where the text expresses the event.")
         found = builder.span(trigger, trigger.need("start"), trigger.need("end"), trigger.optional("text"))
-        rows = [(_argument(builder, row, marks), row.optional("role")) for row in event.all("arguments")]
-        builder.event(event, event.need("event_type").name(), found, rows, id=event.optional("id"))
-    return builder.passage(record.optional("sentence_id") or record.optional("doc_id"))
+        arguments = builder.arguments(event, lambda row: _argument(builder, row, marks))
+        builder.event(event, event.need("event_type").name(), found, arguments, id=event.named("id"))
+    return builder.passage(record.named("sentence_id", "doc_id"))
 
 
 def _entity(builder: Builder, entity: Node, marks: dict[str, str]) -> None:
     found = builder.span(entity, entity.need("start"), entity.need("end"), entity.optional("text"))
     head = entity.get("head")
     heads = builder.span(head, head.need("start"), head.need("end")).span if head is not None else None
-    name, mark = entity.optional("entity_id") or entity.optional("id"), _mark(entity)
+    name, mark = entity.named("entity_id", "id"), _mark(entity)
     kind, coref = entity.optional("entity-type"), cluster_of(name) if name else None
     made = builder.mention(found, id=name, type=kind, coref=coref, head=heads)
     if mark is not None:
@@ -51,9 +53,6 @@ def _mark(row: Node) -> str | None:
 
 
 def _argument(builder: Builder, row: Node, marks: dict[str, str]) -> str:
-    named = row.get("entity_id")
-    if named is not None:
-        return builder.known(named)
     found = builder.span(row, row.need("start"), row.need("end"), row.optional("text"))
     mark = _mark(row)
     if mark is not None and mark in marks and builder.spans(marks[mark]) == found.span:

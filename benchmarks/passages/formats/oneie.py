@@ -15,13 +15,15 @@ def read_mentions(builder: Builder, record: Node) -> None:
     """Add ``entity_mentions`` and ``event_mentions`` whose spans count tokens; OneIE and WikiEvents share them."""
     for entity in record.need("entity_mentions").items():
         found = builder.span(entity, entity.need("start"), entity.need("end"), entity.optional("text"))
-        name = entity.need("id").name()
-        builder.mention(found, id=name, type=entity.optional("entity_type"), coref=cluster_of(name))
-    for event in record.need("event_mentions").items():
+        name, kind = entity.named("id"), entity.optional("entity_type")
+        builder.mention(found, id=name, type=kind, coref=cluster_of(name) if name is not None else None)
+    rows = record.need("event_mentions").items()
+    builder.expect(rows)
+    for event in rows:
         trigger = event.need("trigger", "Say where the text expresses the event.")
         found = builder.span(trigger, trigger.need("start"), trigger.need("end"), trigger.optional("text"))
-        rows = [(builder.known(row.need("entity_id")), row.optional("role")) for row in event.all("arguments")]
-        builder.event(event, event.need("event_type").name(), found, rows, id=event.optional("id"))
+        arguments = builder.arguments(event)
+        builder.event(event, event.need("event_type").name(), found, arguments, id=event.named("id"))
 
 
 def write_mentions(layout: Layout, numbered: bool) -> dict[str, Any]:
@@ -67,8 +69,7 @@ def _read(record: Node) -> Passage:
             text, tokens = said.string(), placed
     builder = Builder(record, text, tokens)
     read_mentions(builder, record)
-    name = record.optional("wnd_id") or record.optional("sent_id") or record.optional("doc_id")
-    return builder.passage(name)
+    return builder.passage(record.named("wnd_id", "sent_id", "doc_id"))
 
 
 def _write(passage: Passage) -> dict[str, Any]:

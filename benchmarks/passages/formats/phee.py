@@ -34,8 +34,8 @@ def _read(record: Node) -> Passage:
     for number, annotation in enumerate(record.need("annotations").items()):
         before = f"A{number + 1}." if number else ""
         for event in annotation.need("events").items():
-            _event(builder, event, before + event.need("event_id").name(), marks)
-    return builder.passage(record.optional("id"))
+            _event(builder, event, before + event.need("event_id").identifier(), marks)
+    return builder.passage(record.named("id"))
 
 
 def _event(builder: Builder, event: Node, name: str, marks: Marks) -> None:
@@ -57,7 +57,7 @@ def _event(builder: Builder, event: Node, name: str, marks: Marks) -> None:
                 rows += _role(builder, held.need(inner), f"{key}_{inner}", marks)
     builder.event(event, event.need("event_type").name(), found[0], rows, id=name)
     for inside in nested:
-        _event(builder, inside, f"{name}{_NESTED}{inside.need('event_id').name()}", marks)
+        _event(builder, inside, f"{name}{_NESTED}{inside.need('event_id').identifier()}", marks)
 
 
 def _parts(builder: Builder, node: Node) -> Iterator[tuple[str | None, int, Found]]:
@@ -67,7 +67,7 @@ def _parts(builder: Builder, node: Node) -> Iterator[tuple[str | None, int, Foun
     if len(starts) != len(texts) or (names and len(names) != len(texts)):
         raise node.fail(f"as many starts and ids as texts, {len(texts)}", found=f"{len(starts)} and {len(names)}")
     for at, (text, start) in enumerate(zip(texts, starts, strict=True)):
-        name = names[at].name() if names else None
+        name = names[at].identifier() if names else None
         words, firsts = text.items(), start.items()
         if len(words) != len(firsts):
             raise start.fail(f"as many as there are texts, {len(words)}")

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from backbones.core.errors import FrostlineError
+from benchmarks.languages import three_letters
 from benchmarks.passages.build import Builder, Found, join_tokens
 from benchmarks.passages.formats.base import Form
 from benchmarks.passages.formats.layout import lay_out, role_of
@@ -13,7 +14,6 @@ from benchmarks.passages.nodes import Node, brief
 from benchmarks.passages.types import Passage, Span
 
 _ROLE = re.compile(r"evt\d+arg\d+(.+)")
-_LANGUAGES = {"eng": "en", "spa": "es", "rus": "ru", "zho": "zh", "cmn": "zh", "ukr": "uk", "ara": "ar", "fra": "fr"}
 
 
 def read_sentences(record: Node) -> tuple[str, tuple[Span, ...], tuple[Span, ...]]:
@@ -44,8 +44,7 @@ def _read(record: Node) -> Passage:
         links.setdefault(_pair(trigger), []).append((entity, name[1] if name else role.name()))
     for row, pair in triggers:
         builder.event(row, _type(row), _span(builder, row), links.get(pair, []))
-    language = record.optional("language_id") or "en"
-    return builder.passage(record.optional("doc_key"), _LANGUAGES.get(language, language))
+    return builder.passage(record.named("doc_key"), record.optional("language_id") or "en")
 
 
 def _pair(row: Node) -> Span:
@@ -86,10 +85,9 @@ def _write(passage: Passage) -> dict[str, Any]:
             role = f"evt{number + 1:03}arg{place + 1:02}{role_of(passage, event, argument, 'rams')}"
             links.append([[start, end - 1], [first, last - 1], role])
             roles.setdefault((first, last - 1), []).append(role)
-    languages = {short: long for long, short in reversed(_LANGUAGES.items())}
     return {
         "doc_key": passage.doc_id,
-        "language_id": languages.get(passage.language, passage.language),
+        "language_id": three_letters(passage.language),
         "sentences": [layout.words[first:last] for first, last in layout.sentences],
         "evt_triggers": triggers,
         "ent_spans": [

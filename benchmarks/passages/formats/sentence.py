@@ -16,19 +16,18 @@ def _read(record: Node) -> Passage:
     builder = Builder(record, record.need("sentence").string())
     for entity in record.all("entity_mentions"):
         found = builder.chars(entity, entity.need("start"), entity.need("end"), entity.optional("text"))
-        builder.mention(found, id=entity.optional("id"), type=entity.optional("entity_type"))
-    for event in record.need("event_mentions").items():
+        builder.mention(found, id=entity.named("id"), type=entity.optional("entity_type"))
+    rows = record.need("event_mentions").items()
+    builder.expect(rows)
+    for event in rows:
         trigger = event.need("trigger", "Say where the text expresses the event.")
         found = builder.chars(trigger, trigger.need("start"), trigger.need("end"), trigger.optional("text"))
-        arguments = [(_mention(builder, row), row.optional("role")) for row in event.all("arguments")]
-        builder.event(event, event.need("event_type").name(), found, arguments, id=event.optional("id"))
-    return builder.passage(record.optional("doc_id") or record.optional("sent_id"))
+        arguments = builder.arguments(event, lambda row: _mention(builder, row))
+        builder.event(event, event.need("event_type").name(), found, arguments, id=event.named("id"))
+    return builder.passage(record.named("doc_id", "sent_id"))
 
 
 def _mention(builder: Builder, row: Node) -> str:
-    named = row.get("entity_id")
-    if named is not None:
-        return builder.known(named)
     found = builder.chars(row, row.need("start"), row.need("end"), row.optional("text"))
     return builder.mention_at(found, row.optional("entity_type"))
 

@@ -30,7 +30,7 @@ def _read(record: Node) -> Passage:
     sentences = tuple(_extent(row) for row in rows if row[0].value)
     builder = Builder(record, given, spans, sentences)
     read_mentions(builder, record)
-    return builder.passage(record.optional("doc_id"))
+    return builder.passage(record.named("doc_id"))
 
 
 def _extent(row: list[Node]) -> Span:
