@@ -41,9 +41,13 @@ def check_passage(passage: Passage, where: str) -> Passage:
     try:
         return _checked(passage, where)
     except MisplacedError as error:
-        held = [*passage.entities, *(event.trigger for event in passage.events)]
+        held = _marked(passage)
         ruler = ruler_of(passage.text, [(each.span, each.text) for each in held])
         raise FrostlineError(f"{error}{in_words(ruler)}") from None
+
+
+def _marked(passage: Passage) -> list[Mention | Trigger]:
+    return [*passage.entities, *(event.trigger for event in passage.events)]
 
 
 class MisplacedError(FrostlineError):
@@ -74,7 +78,7 @@ def _checked(passage: Passage, where: str) -> Passage:
 
 def doubt(passage: Passage, where: str, note: Note) -> None:
     """Say which spans begin or end inside a word or with white space; sources that count tokens have none."""
-    held = [*passage.entities, *(event.trigger for event in passage.events)] if passage.tokens is None else []
+    held = _marked(passage) if passage.tokens is None else []
     odd = [each for each in held if doubtful(passage.text, each.span)]
     if odd:
         spans = [(each.span, None) for each in held]

@@ -50,8 +50,9 @@ TextReader = Callable[[File, ReadLimits, Note], Passage]
 
 def form_named(name: str) -> PassageFormat | Import:
     """Return the format of that name that reads records; raises FrostlineError for an unknown one."""
-    held = IMPORTS.load(name) if name in IMPORTS.names() else FORMATS.load(name)
-    return held if hasattr(held, "keys") else FORMATS.load(name)
+    records = name in IMPORTS and hasattr(IMPORTS.load(name), "keys")
+    held: PassageFormat | Import = IMPORTS.load(name) if records else FORMATS.load(name)
+    return held
 
 
 def reader_of(file: File, head: bytes) -> TextReader | None:
