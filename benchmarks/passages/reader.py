@@ -47,12 +47,36 @@ def read_record(record: Mapping[str, Any], where: str, *, format: str | None = N
         )
     tidy(record if isinstance(record, dict) else dict(record), where)
     form = form_named(format or detect(record, where))
+    return _whole(lambda: form.read(record, where, note), where, note)
+
+
+def _whole(read: Callable[[], Passage], where: str, note: Note, odd: bool = True) -> Passage:
+    """Return a checked passage; whatever its content can cause ends that record alone.
+
+    Args:
+        read: reads it; odd: whether to say what is odd about its spans.
+    """
     try:
-        return _told(check_passage(form.read(record, where, note), where), where, note)
+        passage = check_passage(read(), where)
+        if odd:
+            doubt(passage, where, note)
+        _spoken(passage, where, note)
+        return passage
     except FrostlineError:
         raise
-    except Exception as error:  # whatever the content of a record can cause ends that record alone
+    except Exception as error:
         raise FrostlineError(f"{where}: cannot be read: {type(error).__name__}: {str(error)[:200]}.") from error
+
+
+def _spoken(passage: Passage, where: str, note: Note) -> None:
+    """Say if the text looks like one in another language."""
+    seen = guess(passage.text)
+    if seen is not None and seen not in (main(passage.language), *AKIN.get(main(passage.language), ())):
+        note(
+            f"{where}: the text looks {named(seen)} (a guess by its letters and most frequent words), and its language "
+            f"is {named(passage.language)}. If the guess is right, pass --language {seen} with a raw text, or "
+            f'"language": "{seen}" in the passage; otherwise nothing changes.'
+        )
 
 
 def read_passages(
@@ -145,16 +169,19 @@ class _Reader:
             if reader is None:
                 yield from self._records(handle, file)
                 return
-        yield _told(check_passage(reader(file, self.limits, self.note), file.name), file.name, self.note)
+        yield _whole(lambda: reader(file, self.limits, self.note), file.name, self.note)
 
     def _raw(self, file: File) -> Passage:
         text = decode_text(file.content(self.limits), file.name)
         name = "stdin" if file.name == "standard input" else file.stem
-        passage = raw_passage(
-            text, name, file.name, trigger=self.trigger, event_type=self.event_type, language=self.language,
-            note=self.note,
-        )  # fmt: skip
-        return _spoken(check_passage(passage, file.name), file.name, self.note)
+
+        def read() -> Passage:
+            return raw_passage(
+                text, name, file.name, trigger=self.trigger, event_type=self.event_type, language=self.language,
+                note=self.note,
+            )  # fmt: skip
+
+        return _whole(read, file.name, self.note, odd=False)
 
     def _records(self, handle: BinaryIO, file: File) -> Iterator[Passage | FrostlineError]:
         for found in records(handle, file.name, self.limits, file.ends(*LINES)):
