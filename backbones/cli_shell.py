@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from typer.core import TyperGroup
@@ -17,6 +18,9 @@ from backbones.core.errors import FrostlineError
 from backbones.core.outputs import made_by
 from backbones.core.visible import visible
 
+Command = TypeVar("Command", bound=Callable[..., None])
+SHARES = "shares_work"
+WAIT = 5.0  # seconds in which the first process has said why
 BROKEN_PIPE = 141  # what a shell reports of a process that SIGPIPE ended
 
 
@@ -41,7 +45,19 @@ class Shell(TyperGroup):
     """A group of commands that end alike where they are stopped, or where nobody takes their output any more."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was given."""
+        """Run the command that was given; raise FrostlineError where torchrun has started one that is for one process.
+
+        The first process speaks for all; the others end with its exit code.
+        """
+        processes, rank = (int(os.environ.get(key) or default) for key, default in (("WORLD_SIZE", 1), ("RANK", 0)))
+        if processes > 1 and not getattr(self._chosen(ctx), SHARES, False):
+            if rank:
+                time.sleep(WAIT)  # torchrun ends all of them with the one that ends first
+                raise typer.Exit(FrostlineError.exit_code)
+            raise FrostlineError(
+                f"this command does its work in one process: started {processes} times by torchrun, it would do all of "
+                f"it {processes} times over. Start it once, without torchrun; backbone pretrain is what shares work."
+            )
         try:
             with stoppable():
                 found = super().invoke(ctx)
@@ -52,6 +68,19 @@ class Shell(TyperGroup):
         except KeyboardInterrupt as stop:
             complain("stopped")
             raise typer.Exit(exit_code(stop)) from None
+
+    def _chosen(self, ctx: Any) -> Any:
+        """Return the function behind the command that was given."""
+        command, words = self, [*getattr(ctx, "_protected_args", ()), *ctx.args]
+        while words and words[0] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(0)]  # type: ignore[assignment]
+        return command.callback
+
+
+def shares(command: Command) -> Command:
+    """Mark a command whose work the processes of torchrun share."""
+    setattr(command, SHARES, True)
+    return command
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backbones.cli_shell import shares
 from backbones.commands.shared import DeviceOption, OutOption, SeedOption, check_paths, tell_notes
 from backbones.core.outputs import guard_folder
 
@@ -34,6 +35,7 @@ ResumeOption = Annotated[bool, typer.Option("--resume", help="go on with the run
 
 
 @app.command()
+@shares
 def text(
     files: Annotated[list[Path], typer.Argument(help="UTF-8 text (.txt, also .gz or .xz), or folders of it")],
     out: OutOption,
@@ -74,7 +76,7 @@ def text(
 ) -> None:
     """Pre-train BERT on text: hidden words and next sentences, from nothing or going on (--from).
 
-    On several devices: torchrun --nproc_per_node N -m backbones.cli pretrain text ..., --micro at most --batch / N.
+    On several devices: torchrun --nproc-per-node N -m backbones.cli pretrain text ...; they share every step.
     """
     guard_folder(out, files, resume=True)  # whether it may exist is for the run to say
     _check_corpus(files)
@@ -99,6 +101,7 @@ def text(
 
 
 @app.command()
+@shares
 def images(
     data: Annotated[str, typer.Argument(help="folder with train/<class>/* and test/<class>/*, or with <class>/*")],
     out: OutOption,

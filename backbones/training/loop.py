@@ -40,7 +40,8 @@ class Recipe(Settings):
         steps: optimizer steps; one of ``steps`` and ``epochs`` is given.
         epochs: passes over the data.
         batch: samples a step.
-        micro: samples a forward pass, whose gradients are summed; None for the whole batch.
+        micro: samples a forward pass, whose gradients are summed; None for the whole batch, or for the share of each
+            of several processes.
         lr: peak rate of AdamW (0.9, 0.999, 1e-6).
         warmup: share of the steps over which the rate rises linearly.
         decay: how it falls after that, to zero.
@@ -145,10 +146,12 @@ def train(
         phase: what to call the work.
 
     Raises:
-        FrostlineError: nothing to train on, a loss that is not finite, or a checkpoint of another run.
+        FrostlineError: nothing to train on, fewer samples a step than processes, a loss that is not finite, or a
+            checkpoint of another run.
     """
     if count < 1 or not params:
         raise FrostlineError(f"{phase}: {count} samples and {len(params)} tensors to train; both must be 1 or more.")
+    recipe = _shared_out(recipe, count, phase, say)
     steps, device = recipe.length(count), next(iter(params.values())).device
     precision = pick_precision(recipe.precision, device)
     optimizer = _optimizer(params, recipe, rates or {})
@@ -170,6 +173,21 @@ def train(
     else:
         kept.remove()
     return course
+
+
+def _shared_out(recipe: Recipe, count: int, phase: str, say: Say) -> Recipe:
+    """Return the recipe whose forward passes are small enough that every process has a part in every full step."""
+    batch, processes = min(recipe.batch, count), ranks.world()
+    if batch < processes:
+        raise FrostlineError(
+            f"{phase}: {batch} samples a step leave {processes - batch} of {processes} processes without any; pass "
+            f"--batch {processes} or more, or start fewer processes."
+        )
+    most = math.ceil(batch / processes)
+    if processes == 1 or (recipe.micro is not None and recipe.micro <= most):
+        return recipe
+    say(f"{phase}: {processes} processes share the {batch} samples of a step, {most} at a time (--micro {most})")
+    return recipe.model_copy(update={"micro": most})
 
 
 @dataclass

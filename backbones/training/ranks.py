@@ -9,14 +9,25 @@ from datetime import timedelta
 import torch
 from torch import distributed, nn
 
+from backbones.core.errors import FrostlineError
+
 
 def join() -> None:
-    """Join the processes that torchrun has started, if any: gloo on the CPU, nccl where there are CUDA devices."""
+    """Join the processes that torchrun has started, if any: gloo on the CPU, nccl on CUDA devices.
+
+    Raises:
+        FrostlineError: more processes on this machine than it has CUDA devices.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
-        cuda = torch.cuda.is_available()
+        cuda, local = torch.cuda.is_available(), int(os.environ.get("LOCAL_RANK", "0"))
+        if cuda and local >= torch.cuda.device_count():
+            raise FrostlineError(
+                f"process {local} of this machine has no device: there are {torch.cuda.device_count()}. Pass torchrun "
+                f"--nproc-per-node {torch.cuda.device_count()}."
+            )
         if cuda:
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-        distributed.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(minutes=30))
+            torch.cuda.set_device(local)
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=timedelta(minutes=30))
 
 
 def leave() -> None:

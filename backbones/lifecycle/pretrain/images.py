@@ -105,7 +105,8 @@ def pretrain_images(
 ) -> Pretrained:
     """Pre-train a vision transformer on labelled images and write it, without its classifier, as a timm folder.
 
-    Started by torchrun, the parts of a batch (``recipe.micro``) are shared out; the result is that of one process.
+    Started by torchrun, the samples of a step are shared out; the result is that of one process with the same
+    ``recipe.micro``.
 
     Args:
         task: images to learn from, and others of the same classes to measure on.

@@ -99,7 +99,8 @@ def pretrain_text(
 ) -> Pretrained:
     """Pre-train a text encoder on plain text (Devlin et al. 2019) and write it as an ordinary model folder.
 
-    Started by torchrun, the parts of a batch (``recipe.micro``) are shared out; the result is that of one process.
+    Started by torchrun, the samples of a step are shared out; the result is that of one process with the same
+    ``recipe.micro``.
 
     Args:
         files: of text, see ``read_documents``.
