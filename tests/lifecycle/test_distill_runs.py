@@ -169,6 +169,8 @@ def test_words_that_are_one_token_are_replaced_by_what_the_model_finds_likeliest
     spots = [(start, end) for start, end, _ in found]
     assert spots == [(4, 7), (8, 14)]
     assert found[0][2] == ["dog", "cat"]
+    (found,) = varier.candidates(["blue"])
+    assert found[0][2] == ["dog", "blue"]  # however unlikely the model finds it
 
 
 NEGATIONS = ["not", "no", "never", "nor", "without", "don't", "isn’t", "CANNOT", "hardly", "nothing"]

@@ -103,7 +103,7 @@ class Varier:
     """Draws variants of texts.
 
     A word that is one token of the language model is replaced by one of the words that the model finds likeliest with
-    the word masked and the original text beside it, as in the paper's code: the word itself is among them, and the
+    the word masked and the original text beside it, as in the paper's code: the word itself is always among them, and the
     others fit it. Function words and whatever negates (``FUNCTION``, and all that ends in ``n't``) are never replaced
     and never put in another's place. Any other word is replaced by one of its neighbours, by the cosine of input
     embeddings (of a word of several tokens, their mean), where the paper takes GloVe vectors. Without a language model
@@ -239,7 +239,11 @@ class Varier:
             logits = self.model.module(**{name: value.to(device) for name, value in given.items()}).logits.float().cpu()
         places = torch.tensor([place for _, place in part])
         scores = logits[torch.arange(len(part)), places][:, self.words.ids]
+        own = torch.tensor([read.ids[place] for read, place in part])[:, None] == self.words.ids
         best = scores.topk(min(self.settings.candidates, scores.shape[1]), dim=1).indices
+        if best.shape[1] > 1:  # a poor model may not find the word itself
+            lost = own.any(dim=1) & ~own.gather(1, best).any(dim=1)
+            best[lost, -1] = own.int().argmax(dim=1)[lost]
         return [[self.words.texts[word] for word in row] for row in best.tolist()]
 
     def _seek(self, words: Sequence[str]) -> None:
