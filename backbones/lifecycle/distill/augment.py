@@ -102,12 +102,12 @@ def is_function(word: str) -> bool:
 class Varier:
     """Draws variants of texts.
 
-    A word that is one token of the language model is replaced by one of the words that the model finds likeliest with
-    the word masked and the original text beside it, as in the paper's code: the word itself is always one of them, and
-    the others fit it. Function words and whatever negates (``FUNCTION``, and all that ends in ``n't``) are never replaced
-    and never put in another's place. Any other word is replaced by one of its neighbours, by the cosine of input
-    embeddings (of a word of several tokens, their mean), where the paper takes GloVe vectors. Without a language model
-    all words have neighbours.
+    A word that is one token of the language model is replaced by one of the words that the model finds likeliest
+    with the word masked and the original text beside it, as in the paper's code: the word itself is always one of
+    them, and the others fit it. Function words and whatever negates (``FUNCTION``, and all that ends in ``n't``)
+    are never replaced and never put in another's place. Any other word is replaced by one of its neighbours, by the
+    cosine of input embeddings (of a word of several tokens, their mean), where the paper takes GloVe vectors.
+    Without a language model all words have neighbours.
 
     Args:
         tokenizer: of the embeddings, and of the language model if there is one.
