@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from backbones.core.errors import FrostlineError
 from zeroshot.constraints.base import Aux, Constraint, Row
 from zeroshot.decode import InfeasibleError
 from zeroshot.decoding import Decoding
@@ -21,6 +22,10 @@ TINY = 1e-6  # solvers keep rows to about this
 SHOWN = 3  # rows of one rule whose words are told
 
 Roles = tuple[str | None, ...]
+
+
+class TimeUpError(Exception):
+    """There is no time left to decode again."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Blame:
 
     Args:
         part: a part of the problem; families: name of a rule -> its family.
-        decoding: of the whole problem; decode: what decodes; time_limit: seconds for each decoding.
+        decoding: of the whole problem; decode: what decodes.
         until: time of ``time.monotonic`` after which nothing is decoded again and verdicts are a first glance.
     """
 
@@ -48,10 +53,9 @@ class Blame:
         families: Mapping[str, str],
         decoding: Decoding,
         decode: Callable[..., Decoding],
-        time_limit: float,
         until: float,
     ) -> None:
-        self.part, self._families, self._decode, self._time_limit = part, families, decode, time_limit
+        self.part, self._families, self._decode = part, families, decode
         self._until = until
         self.place = {pair: index for index, pair in enumerate(part.pairs)}
         self.roles = tuple(decoding.roles[pair] for pair in part.pairs)
@@ -64,8 +68,12 @@ class Blame:
     def of(self, pair: int, local: str | None) -> Verdict:
         """Return what gave the pair (numbered as in the whole problem) its role instead of ``local``."""
         at = self.place[pair]
-        if time.monotonic() > self._until:
+        try:
+            return self._found(at, local)
+        except TimeUpError:
             return self.glance(at, local)
+
+    def _found(self, at: int, local: str | None) -> Verdict:
         base = self.without(())
         sole = [name for name in self.part.rows if self._changes(at, (name,))]
         names = sole or self._together(at)
@@ -166,7 +174,19 @@ class Blame:
 
     def _solve(self, rows: Mapping[str, Iterable[Row]], more: Mapping[str, Constraint] | None = None) -> Decoding:
         rules = {name: fixed(self._families[name], found) for name, found in rows.items()}
-        return self._decode(self.part.problem, self.part.scores, {**rules, **(more or {})}, time_limit=self._time_limit)
+        return self._timed({**rules, **(more or {})})
+
+    def _timed(self, rules: Mapping[str, Constraint]) -> Decoding:
+        """Decode within the time that is left; raises TimeUpError if there is none."""
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeUpError
+        try:
+            return self._decode(self.part.problem, self.part.scores, rules, time_limit=left)
+        except InfeasibleError:
+            raise
+        except FrostlineError:  # no assignment was found in time
+            raise TimeUpError from None
 
     def _words(self, name: str, at: int, local: str | None, gone: tuple[str, ...]) -> str:
         """Return the words of the rows of a rule that the local role would break.
@@ -235,7 +255,10 @@ class Blame:
         priced = [replace(row, price=price) for row, price in zip(rows, prices, strict=True)]
         held = [Row(((column, 1.0),), 1.0, np.inf, None, HOLD) for column in sorted(on)]
         rules = {name: fixed(self._families[name], priced), HOLD: fixed(HELD_AS, held)}
-        found = self._decode(self.part.problem, self.part.scores, rules, time_limit=self._time_limit)
+        try:
+            found = self._timed(rules)
+        except TimeUpError:
+            return []  # a first glance may miss what these rows cost
         hard = {row.reason for row in rows if row.price is None}
         return [
             (each.reason, np.inf if each.reason in hard else each.cost)

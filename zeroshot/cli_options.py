@@ -59,7 +59,9 @@ class Options:
     none_bias: Annotated[float, option("log-odds added to 'no role'", RULES)] = 0.0
     best: Annotated[int, option("how many assignments to give", RULES)] = 1
     margins: Annotated[bool, option("prove what each role is worth", RULES)] = True
-    time_limit: Annotated[float, option("seconds for decoding one passage", RULES)] = 10.0
+    time_limit: Annotated[
+        float | None, option("seconds for one passage in all (default: 10, and what scoring takes)", RULES)
+    ] = None
 
     def make_scorer(self) -> tuple[Scorer, str]:
         """Make the scorer and its name for reports."""

@@ -22,6 +22,7 @@ from zeroshot.result import Cause
 Scored = tuple[tuple[str | None, float], ...]
 EVIDENCE = "cross-task"
 """Family of the rules that tie roles to entity types."""
+AGAIN = 0.8  # share of the time for explaining in which parts are decoded again
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Explanation:
         causes: rules that made ``role`` differ from ``local_role``, in the order of the constraints.
         joint: whether only all ``causes`` together changed it, so that removing any one of them changes nothing.
         price: what the objective would lose if the pair had ``local_role``, in nats; None: no assignment that keeps the
-            hard rules has it.
+            hard rules has it, or (without causes) it is not known.
         support: rules of entity types that the best other role would break, for a pair that keeps its local role.
         proven: whether every decoding behind this ended with a proof.
     """
@@ -69,7 +70,6 @@ def explain(
     decoding: Decoding,
     *,
     time_limit: float = 10.0,
-    budget: float = 30.0,
     decode: Callable[..., Decoding] = decode_exactly,
 ) -> tuple[Explanation, ...]:
     """Explain every pair of a decoding, free of forwards.
@@ -83,15 +83,15 @@ def explain(
         scores: float64, shape (len(problem.columns),), in nats.
         constraints: name -> rule, those in force.
         decoding: the assignment to explain; its margins, if it has them, save time.
-        time_limit: seconds for each decoding.
-        budget: seconds after which the remaining pairs are explained without decoding again, by the rules that their
-            local role would break as things stand; those explanations are not proven and their price is a bound.
+        time_limit: seconds for all pairs. After most of them (AGAIN) the pairs that are left are explained without
+            decoding again, by the rules that their local role would break as things stand; those explanations are not
+            proven and their price is a bound. After all of them, pairs are left without a reason, which is told.
         decode: what decodes, with the signature of ``zeroshot.decode.decode``.
 
     Returns:
         One explanation for each pair, in the order of ``problem.pairs``.
     """
-    until = time.monotonic() + budget
+    began = time.monotonic()
     local = [local_scores(problem, scores, pair) for pair in range(len(problem.pairs))]
     changed = [pair for pair, found in enumerate(local) if found[0][0] != decoding.roles[pair]]
     rows = {name: tuple(rule.rows(problem)) for name, rule in constraints.items()}
@@ -106,9 +106,13 @@ def explain(
         for pair in changed:
             by_part[parts.of(pair)].append(pair)
         for number, pairs in by_part.items():
-            blame = Blame(parts.take(number), families, decoding, decode, time_limit, until)
+            if time.monotonic() >= began + time_limit:
+                told.update((pair, replace(told[pair], price=None, proven=False)) for pair in pairs)
+                continue
+            blame = Blame(parts.take(number), families, decoding, decode, began + AGAIN * time_limit)
             for pair in pairs:
-                told[pair] = _blamed(told[pair], blame, pair)
+                late = time.monotonic() >= began + time_limit
+                told[pair] = replace(told[pair], price=None, proven=False) if late else _blamed(told[pair], blame, pair)
     return tuple(told[pair] for pair in range(len(problem.pairs)))
 
 
@@ -194,6 +198,8 @@ def summary(explanation: Explanation) -> str:
 
 
 def _why(found: Explanation) -> list[str]:
+    if not found.causes and not found.proven:
+        return ["What changed it was not found out."]
     if not found.causes:
         return ["No rule changed it: both roles are equally good."]
     rules = "; ".join(f"{each.rule}: {_plain(each.reason)}" for each in found.causes)

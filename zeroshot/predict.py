@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -24,8 +26,10 @@ from zeroshot.predict_settings import PredictSettings as PredictSettings
 from zeroshot.problem import Problem
 from zeroshot.report import to_result
 from zeroshot.result import Result
-from zeroshot.scorers.base import Scorer
+from zeroshot.scorers.base import Scorer, load
 from zeroshot.scoring import score
+
+DECODING = 10.0  # seconds for decoding and explaining one passage where no limit is given
 
 
 def make_constraints(
@@ -53,12 +57,13 @@ class Prepared:
 
     Args:
         problem: its cells; scores: log-probabilities, float64, shape (len(problem.columns),), in nats.
-        notes: what the user must know.
+        notes: what the user must know; seconds: what laying out and scoring took.
     """
 
     problem: Problem
     scores: NDArray[np.float64]
     notes: tuple[str, ...]
+    seconds: float = 0.0
 
 
 class Predictor:
@@ -137,10 +142,26 @@ class Predictor:
 
     def prepare(self, passage: Passage, progress: Progress = silent) -> Prepared:
         """Lay out and score a passage; raises FrostlineError as ``lay_out`` and ``score`` do."""
+        chosen, said = self.settings, dict[str, None]()
+        if chosen.time_limit is not None:
+            load(self.scorer)  # once, and no part of any passage
+        began = time.monotonic()
         problem, notes = self.lay_out(passage)
-        weight, bias = self.settings.type_weight, self.settings.none_bias
-        scores = score(problem, self.scorer, type_weight=weight, none_bias=bias, progress=progress)
-        return Prepared(problem, scores, notes + tuple(self.scorer.notes()))
+        scores = score(
+            problem,
+            self.scorer,
+            type_weight=chosen.type_weight,
+            none_bias=chosen.none_bias,
+            progress=progress,
+            until=math.inf if chosen.time_limit is None else began + chosen.time_limit,
+            say=lambda note: said.setdefault(note),
+        )
+        return Prepared(problem, scores, notes + tuple(said), time.monotonic() - began)
+
+    def _left(self, prepared: Prepared, decoding: Decoding | None = None) -> float:
+        """Return the seconds that are left of those for a passage."""
+        limit, spent = self.settings.time_limit, 0.0 if decoding is None else decoding.seconds
+        return max(0.0, DECODING - spent if limit is None else limit - prepared.seconds - spent)
 
     def decode(self, prepared: Prepared, without: tuple[str, ...] = (), *, plain: bool = False) -> Decoding:
         """Decode a scored passage.
@@ -155,14 +176,14 @@ class Predictor:
             prepared.problem,
             prepared.scores,
             rules,
-            time_limit=chosen.time_limit,
+            time_limit=self._left(prepared),
             best=1 if plain else chosen.best,
             margins=chosen.margins and not plain,
         )
 
     def explain(self, prepared: Prepared, decoding: Decoding) -> tuple[Explanation, ...]:
         """Say of every pair why it has its role."""
-        limit = self.settings.time_limit
+        limit = self._left(prepared, decoding)
         return explain(prepared.problem, prepared.scores, self.constraints, decoding, time_limit=limit)
 
     def finish(self, prepared: Prepared) -> Result:

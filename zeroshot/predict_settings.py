@@ -26,7 +26,8 @@ class PredictSettings(Settings):
         rules: settings of constraints by name.
         without: constraints that are switched off.
         best: number of assignments to give; margins: whether to prove what each role is worth.
-        time_limit: seconds for the decoding of one passage.
+        time_limit: seconds for one passage: scoring, decoding and explaining. None: scoring takes what it takes, and
+            the rest 10 seconds at most.
     """
 
     candidates: Candidates | None = None
@@ -41,4 +42,4 @@ class PredictSettings(Settings):
     without: tuple[str, ...] = ()
     best: int = Field(default=1, ge=1, le=1000)
     margins: bool = True
-    time_limit: float = Field(default=10.0, gt=0)
+    time_limit: float | None = Field(default=None, gt=0)

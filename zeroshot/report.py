@@ -31,6 +31,13 @@ def to_result(
             f"decoding stopped at its time limit: the best assignment found is within {decoding.gap:.3g} nats of "
             "the best possible one (--time-limit).",
         )
+    late = [each for each in reasons if not each.proven]
+    if late:
+        blank = sum(not each.causes for each in late)
+        notes += (
+            f"time ran out while explaining: why {len(late)} pairs have another role than by their scores is "
+            f"{'not proven' if not blank else f'not proven, and of {blank} not said'} (--time-limit).",
+        )
     return Result(
         doc_id=passage.doc_id,
         ontology=problem.ontology.name,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,12 @@ from zeroshot.problem import Problem
 from zeroshot.scorers.base import Request, Scorer
 
 Floats = NDArray[np.float64]
+Say = Callable[[str], object]
+TOGETHER = 256  # requests that are asked for at once where time is limited
+
+
+class _TimeUpError(Exception):
+    """Time ran out while a scorer was at work."""
 
 
 def role_requests(problem: Problem, pair: int) -> list[Request]:
@@ -81,6 +89,8 @@ def score(
     type_weight: float = 1.0,
     none_bias: float = 0.0,
     progress: Progress = silent,
+    until: float = math.inf,
+    say: Say = str,
 ) -> Floats:
     """Ask ``scorer`` about every cell of ``problem``.
 
@@ -94,6 +104,9 @@ def score(
         type_weight: factor on the log-probabilities of entity types (alpha of the programme), 0 or more.
         none_bias: log-odds added to NONE, in nats; more of it rejects more candidates.
         progress: told of requests answered.
+        until: time of ``time.monotonic`` after which no more is asked: labels of the cells that are left are equally
+            likely. A scorer is stopped where it tells of its progress.
+        say: told of notes of the scorer, and of cells that are left.
 
     Returns:
         float64, shape (len(problem.columns),): log-probabilities in nats.
@@ -101,7 +114,7 @@ def score(
     Raises:
         FrostlineError: the scorer gave a number that is not finite; the message names the cell.
     """
-    answers, tells_none = _answers(problem, scorer, progress)
+    answers, tells_none = _answers(problem, scorer, progress, until, say)
     vector = np.zeros(len(problem.columns))
     pairs = len(problem.pairs)
     for pair, cell in enumerate(problem.pairs):
@@ -112,19 +125,55 @@ def score(
     return vector
 
 
-def _answers(problem: Problem, scorer: Scorer, progress: Progress) -> tuple[list[Floats], bool]:
+def _answers(problem: Problem, scorer: Scorer, progress: Progress, until: float, say: Say) -> tuple[list[Floats], bool]:
     """Return the log-scores of every group of ``requests_of``, and whether NONE is among them where it is allowed."""
     tells_none = bool(getattr(scorer, "scores_none", False))
     members = tuple(getattr(scorer, "members", ()))
     if not tells_none and any(bool(getattr(member, "scores_none", False)) for member, _ in members):
-        told = [(*_answers(problem, member, progress), weight) for member, weight in members]
+        told = [(*_answers(problem, member, progress, until, say), weight) for member, weight in members]
         return _pooled(problem, told), True
     groups = requests_of(problem, asks_none=tells_none)
+    found: list[Floats] = []
+    for part in _parts(groups) if until < math.inf else [groups]:
+        try:
+            found += _asked(part, scorer, progress, until, say)
+        except _TimeUpError:
+            break
+    left = groups[len(found) :]
+    if any(left):
+        count, cells = sum(map(bool, left)), sum(map(bool, groups))
+        say(f"time ran out while scoring: in {count} of {cells} cells all labels are equally likely (--time-limit).")
+    return [*found, *(np.zeros(len(group)) for group in left)], tells_none
+
+
+def _parts(groups: Sequence[list[Request]]) -> Iterator[list[list[Request]]]:
+    """Yield groups in their order, so many together that they hold TOGETHER requests or a few more."""
+    part: list[list[Request]] = []
+    for group in groups:
+        part.append(group)
+        if sum(map(len, part)) >= TOGETHER:
+            yield part
+            part = []
+    yield part
+
+
+def _asked(groups: Sequence[list[Request]], scorer: Scorer, progress: Progress, until: float, say: Say) -> list[Floats]:
     flat = [request for group in groups for request in group]
-    answers = np.asarray(scorer.score(flat, progress), dtype=np.float64) if flat else np.zeros(0)
+    if not flat:
+        return [np.zeros(0) for _ in groups]
+
+    def timed(phase: str, done: int, total: int) -> None:
+        progress(phase, done, total)
+        if done < total and time.monotonic() > until:
+            raise _TimeUpError
+
+    if time.monotonic() > until:
+        raise _TimeUpError
+    answers = np.asarray(scorer.score(flat, timed), dtype=np.float64)
+    for note in scorer.notes():
+        say(note)
     _check(answers, flat)
-    ends = np.cumsum([len(group) for group in groups])
-    return (np.split(answers, ends[:-1]) if groups else []), tells_none
+    return np.split(answers, np.cumsum([len(group) for group in groups])[:-1])
 
 
 def _pooled(problem: Problem, told: Sequence[tuple[list[Floats], bool, float]]) -> list[Floats]:

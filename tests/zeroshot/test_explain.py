@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_decode import Rule, TypeRule, brute, scored, small
 
+from zeroshot import explain as explain_module
 from zeroshot.constraints.base import Row
 from zeroshot.explain import explain, summary
+from zeroshot.report import to_result
 
 INF = math.inf
 PRICE = 3.0
@@ -186,13 +189,45 @@ def test_only_parts_with_a_changed_role_are_decoded_again():
     assert {part.pairs[0].event for part in seen} == {0}
 
 
-def test_out_of_time_the_rules_that_stand_in_the_way_are_told_without_proof():
+def test_out_of_time_the_rules_that_stand_in_the_way_are_told_without_proof(monkeypatch):
+    monkeypatch.setattr(explain_module, "AGAIN", 0.0)
     problem = small([(0, "ann"), (0, "bob")])
     scores = scored(problem, {(0, "ann", "Attacker"): 1.0, (0, "bob", "Attacker"): 0.7})
-    _, bob = told(problem, scores, {"multiplicity": Rule(at_most_one("Attacker", 2.0))}, budget=-1.0)
+    _, bob = told(problem, scores, {"multiplicity": Rule(at_most_one("Attacker", 2.0))})
     assert [cause.reason for cause in bob.causes] == ["Attacker is filled once"]
     assert not bob.proven and bob.price == pytest.approx(2.0 - 0.7)
     assert "not proven" in summary(bob)
+
+
+def test_long_out_of_time_no_reason_is_given_and_that_is_said():
+    problem = small([(0, "ann"), (0, "bob")])
+    scores = scored(problem, {(0, "ann", "Attacker"): 1.0, (0, "bob", "Attacker"): 0.7})
+    rules = {"multiplicity": Rule(at_most_one("Attacker", 2.0))}
+    best = brute(problem, scores, rules)
+    ann, bob = explain(problem, scores, rules, best, time_limit=0.0, decode=None)
+    assert ann.proven and not bob.proven and not bob.causes and bob.price is None
+    assert "not found out" in summary(bob) and "Time ran out" in summary(bob)
+    result = to_result(problem, best, (ann, bob), scorer="none", rules=(), notes=())
+    assert "why 1 pairs have another role" in result.notes[0] and "of 1 not said" in result.notes[0]
+
+
+def test_every_decoding_of_an_explanation_has_the_time_that_is_left():
+    problem = small([(0, "ann"), (0, "bob"), (0, "rome")])
+    likely = {"ann": 1.0, "bob": 0.7, "rome": 0.6}
+    scores = scored(problem, {(0, name, "Attacker"): value for name, value in likely.items()})
+    rules = {"multiplicity": Rule(at_most_one("Attacker", 2.0)), "idle": Rule(force(0, "Attacker"))}
+    limits = []
+
+    def slow(*asked, time_limit, **options):
+        limits.append(time_limit)
+        time.sleep(min(0.2, time_limit))
+        return brute(*asked, **options)
+
+    began = time.monotonic()
+    found = explain(problem, scores, rules, brute(problem, scores, rules), time_limit=0.5, decode=slow)
+    assert time.monotonic() - began < 2.0
+    assert limits == sorted(limits, reverse=True) and max(limits) <= 0.5 * explain_module.AGAIN
+    assert not all(each.proven for each in found)
 
 
 def test_a_role_as_good_as_the_local_one_has_no_cause():

@@ -1,14 +1,21 @@
 """Language models on disk decide roles end to end; decoding again with other constraints costs no forward pass."""
 
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
+from backbones.core.errors import FrostlineError
+from backbones.core.samples import Progress, silent
 from backbones.core.settings import Settings
 from benchmarks.passages import Passage
 from zeroshot.predict import Predictor, PredictSettings
+from zeroshot.scorers import Request
 from zeroshot.scorers.cache import Cached
 from zeroshot.scorers.causal import Causal
 from zeroshot.scorers.masked import Masked
@@ -69,3 +76,52 @@ def test_the_encoder_of_minilm_with_a_random_head_runs_and_says_what_it_is_worth
     result = Predictor(scorer, "ace").predict(passage)
     assert len(result.events[0].arguments) == len(PLACES)
     assert any("scores mean nothing" in note for note in result.notes)
+
+
+class Slow:
+    """A scorer that takes its time, and tells of its progress."""
+
+    def fingerprint(self) -> str:
+        return "slow"
+
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
+    def score(self, requests: Sequence[Request], progress: Progress = silent) -> NDArray[np.float64]:
+        for done in range(len(requests)):
+            time.sleep(0.01)
+            progress("scoring", done + 1, len(requests))
+        return np.array([float(len(request.label)) for request in requests])
+
+
+def test_a_time_limit_bounds_the_whole_passage() -> None:
+    names = [f"unit {number}" for number in range(100, 250)]
+    text = ", ".join(names) + " attacked the port."
+    starts = [text.index(name) for name in names]
+    attack = text.index("attacked")
+    document = {
+        "doc_id": "many",
+        "text": text,
+        "entities": [
+            {"id": f"T{at}", "start": start, "end": start + 8, "type": "PER"} for at, start in enumerate(starts)
+        ],
+        "events": [
+            {
+                "id": "E1",
+                "type": "Conflict:Attack",
+                "trigger": {"start": attack, "end": attack + 8},
+                "arguments": [{"entity": f"T{at}"} for at in range(len(starts))],
+            }
+        ],
+    }
+    predictor = Predictor(Slow(), "ace", PredictSettings(time_limit=1.0))
+    passage = Passage.model_validate(document)
+    prepared = predictor.prepare(passage)
+    assert 0.9 < prepared.seconds < 4.0
+    began = time.monotonic()
+    result = predictor.finish(prepared)
+    assert time.monotonic() - began < 4.0, "no time is left: what is at hand is taken"
+    assert len(result.events[0].arguments) == len(names)
+    assert any("time ran out while scoring" in note and "--time-limit" in note for note in result.notes)
+    with pytest.raises(FrostlineError, match="time_limit"):
+        PredictSettings.parse({"time_limit": 0}, "the prediction")

@@ -1,12 +1,16 @@
 """From a problem to its scores."""
 
+import time
+
 import numpy as np
 import pytest
 from scipy.special import logsumexp
 
 from backbones.core.errors import FrostlineError
+from backbones.core.samples import silent
 from benchmarks.ontologies import EntityType, EventType, Ontology, Role
 from benchmarks.passages import Event, Mention, Passage, Trigger
+from zeroshot import scoring as scoring_module
 from zeroshot.problem import Pair, Problem
 from zeroshot.scorers.ensemble import Ensemble
 from zeroshot.scoring import role_requests, score, type_requests
@@ -149,3 +153,39 @@ def test_a_wrong_number_of_scores_is_an_error():
 
     with pytest.raises(FrostlineError, match=r"shape \(1,\) for 6 requests"):
         score(problem(), Short())
+
+
+class Slow(Lengths):
+    """Takes its time over each request, and tells of its progress."""
+
+    def score(self, requests, progress=silent):
+        for done in range(len(requests)):
+            time.sleep(0.02)
+            progress("scoring", done + 1, len(requests))
+        return super().score(requests)
+
+    def notes(self):
+        return ("slow",)
+
+
+def test_out_of_time_the_cells_that_are_left_have_equal_labels_and_that_is_said(monkeypatch):
+    monkeypatch.setattr(scoring_module, "TOGETHER", 1)
+    asked, said, began = problem(none=True), [], time.monotonic()
+    whole = score(asked, Slow(), say=said.append)
+    assert said == ["slow"]
+    said.clear()
+    found = score(asked, Slow(), until=time.monotonic() + 0.06, say=said.append)
+    first, second = asked.pair_groups
+    np.testing.assert_allclose(found[first], whole[first])
+    np.testing.assert_allclose(found[second], -np.log(3))
+    assert said[0] == "slow" and "in 2 of 3 cells all labels are equally likely (--time-limit)" in said[-1]
+    late = score(asked, Slow(), until=began, say=said.append)
+    assert all(np.ptp(late[columns]) < 1e-9 for columns in (first, second)) and "in 3 of 3 cells" in said[-1]
+    np.testing.assert_allclose(score(asked, Slow(), until=time.monotonic() + 60), whole)
+
+
+def test_members_of_an_ensemble_that_are_late_have_no_say():
+    asked = problem(none=True)
+    team = Ensemble([(Opinionated(), 0.5), (Backwards(), 0.5)])
+    late = score(asked, team, until=0.0)
+    assert np.ptp(late[asked.pair_groups[0]][:-1]) < 1e-9

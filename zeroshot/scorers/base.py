@@ -57,3 +57,13 @@ class Scorer(Protocol):
     def notes(self) -> tuple[str, ...]:
         """Return what a user must know of the last call, such as "passage d1 was windowed", without repetition."""
         ...
+
+
+def load(scorer: Scorer) -> None:
+    """Load the models of a scorer, of what it wraps and of its members, where they would be loaded at first use."""
+    own = getattr(scorer, "load", None)
+    if own is not None:
+        own()
+    for inner in (getattr(scorer, "scorer", None), *(member for member, _ in getattr(scorer, "members", ()))):
+        if inner is not None:
+            load(inner)

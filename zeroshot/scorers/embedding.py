@@ -89,6 +89,10 @@ class Embedding(Settings):
             {"scorer": "embedding", "format": FORMAT, "model": model.fingerprint, "dtype": str(model.dtype)} | settings
         )
 
+    def load(self) -> None:
+        """Load the encoder, which is done at first use otherwise."""
+        self._encoder()
+
     def score(self, requests: Sequence[Request], progress: Progress = silent) -> NDArray[np.float64]:
         """Return log-scores: float64, shape (len(requests),), nats up to a constant for each cell."""
         self._notes.clear()

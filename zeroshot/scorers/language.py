@@ -125,6 +125,10 @@ class LanguageScorer(Settings):
         """Return what a user must know of the last call."""
         return tuple(self._notes)
 
+    def load(self) -> None:
+        """Load the language model, which is done at first use otherwise."""
+        self.model.device  # noqa: B018 (a cached property)
+
     def score(self, requests: Sequence[Request], progress: Progress = silent) -> NDArray[np.float64]:
         """Return one log-score per request (see zeroshot.scorers.base.Scorer).
 
