@@ -37,6 +37,7 @@ def acquire(
     min_pmi: Annotated[float, typer.Option(help="mutual information of head and tail, in nats")] = 0.0,
     most: Annotated[int, typer.Option(help="pairs of a relation, the best attested")] = 2000,
     longest: Annotated[int, typer.Option(help="characters of a sentence")] = 300,
+    min_noun: Annotated[int, typer.Option(help="times a word must stand as a noun to count as one")] = 2,
     most_bytes: BytesOption = None,
 ) -> None:
     """Find relation pairs in CORPUS by patterns and write OUT/pairs.jsonl, which you may edit."""
@@ -50,7 +51,10 @@ def acquire(
     from backbones.lifecycle.infuse.pairs import write_pairs
     from backbones.training.corpus import read_documents
 
-    values = {"min_count": min_count, "min_cues": min_cues, "min_pmi": min_pmi, "most": most, "longest": longest}
+    values = {
+        "min_count": min_count, "min_cues": min_cues, "min_pmi": min_pmi, "most": most, "longest": longest,
+        "min_noun": min_noun,
+    }  # fmt: skip
     filters = Filters.parse(values, "the filters")
     grammar = read_grammar(patterns)
     with screen() as shown:

@@ -215,3 +215,20 @@ def test_mentions_are_whole_words_apart_from_each_other_and_nearest(words, data)
     else:
         assert got.head in spans[head] and got.tail in spans[tail]
         assert max(got.tail[0] - got.head[1], got.head[0] - got.tail[1]) == min(gaps)
+
+
+def test_plurals_beside_words_that_introduce_examples_are_nouns():
+    """They stand without a determiner there, in texts that have no other place for them."""
+    facts = [
+        "He sold fruits such as apples, and left.",
+        "The engine is part of the car.",
+        "We met singers, including altos and basses.",
+    ]
+    got = {(pair.head, pair.relation, pair.tail) for pair in acquire([facts * 2], GRAMMAR).pairs}
+    assert {("apples", "is_a", "fruits"), ("altos", "is_a", "singers"), ("car", "has_part", "engine")} <= got
+
+
+def test_cues_between_words_that_are_no_known_nouns_say_what_a_noun_is():
+    with pytest.raises(FrostlineError, match=r"'such as' stands in the 1 sentences, but between words .* --min-noun"):
+        acquire([["We ate fruits such as apples."]], GRAMMAR)
+    assert acquire([["We ate fruits such as apples."]], GRAMMAR, Filters(min_noun=1)).pairs[0].head == "apples"

@@ -104,13 +104,13 @@ def acquire(
             f"there is no sentence of {filters.longest} characters or less in {len(documents)} documents; pass running "
             "text, or a greater longest."
         )
-    nouns = Nouns(sentences, grammar.words, least=filters.min_noun, progress=progress)
+    nouns = Nouns(sentences, grammar.words, least=filters.min_noun, listing=grammar.listing, progress=progress)
     phrases = Phrases(nouns, grammar.words)
     seen = _search(sentences, grammar, phrases, progress, say)
     found = sum(each.count for each in seen.values())
     kept, left_out = _filtered(seen, filters)
     if not kept:
-        raise FrostlineError(_nothing(len(sentences), len(seen), left_out, grammar))
+        raise FrostlineError(_nothing(sentences, len(seen), left_out, grammar, filters))
     pairs = [
         Pair(
             head=each.head,
@@ -219,12 +219,22 @@ def _pmi(seen: dict[Key, _Seen]) -> dict[Key, float]:
     return {key: math.log(each.count * total / (heads[key[0]] * tails[key[2]])) for key, each in seen.items()}
 
 
-def _nothing(sentences: int, found: int, left_out: dict[str, int], grammar: Grammar) -> str:
+def _nothing(sentences: Sequence[str], found: int, left_out: dict[str, int], grammar: Grammar, filters: Filters) -> str:
     if found:
         why = ", ".join(f"{name} ({count})" for name, count in left_out.items())
-        return f"{found} pairs were found in {sentences} sentences but none passes the filters: {why}; loosen them."
+        return (
+            f"{found} pairs were found in {len(sentences)} sentences but none passes the filters: {why}; loosen them."
+        )
+    said = [cue for literal, cue, _ in grammar.places if any(literal in each for each in sentences)]
+    if said:
+        return (
+            f"{', '.join(map(repr, said[:4]))} stands in the {len(sentences)} sentences, but between words that are not "
+            "known as nouns: a noun is a name, or a word that the corpus has "
+            f"{filters.min_noun} times behind a determiner such as 'the' and before a comma, say. Pass more text, or a "
+            "smaller --min-noun."
+        )
     cues = ", ".join(repr(cue) for _, cue, _ in grammar.places[:4])
     return (
-        f"no pattern matches any of the {sentences} sentences ({len(grammar.places)} cues, such as {cues}). Pass more "
+        f"no pattern matches any of the {len(sentences)} sentences ({len(grammar.places)} cues, such as {cues}). Pass more "
         "text, or patterns for its language and domain with --patterns FILE."
     )

@@ -81,6 +81,11 @@ class Grammar(Settings):
         """What to look for: (the cue with the spaces around it, the cue, its pattern)."""
         return [(spaced(cue), cue, pattern) for pattern in self.patterns for cue in pattern.cues]
 
+    @cached_property
+    def listing(self) -> list[str]:
+        """The cues, with the spaces around them, that examples of what stands before them follow."""
+        return [literal for literal, _, pattern in self.places if pattern.lists == "right"]
+
 
 def spaced(cue: str) -> str:
     """Return a cue with the spaces around it; a clitic or a comma stands directly behind a word."""

@@ -20,26 +20,38 @@ BLOCK = 2000  # sentences between two reports of progress
 class Nouns:
     """Which lower-case words of a corpus are nouns.
 
-    A word counts as one if it stands ``least`` times between a determiner and what closes a noun phrase, and more often
-    so than behind a word that precedes verbs.
+    A word counts as one if it stands ``least`` times between a determiner and what closes a noun phrase, or beside words
+    that introduce examples (plurals have no determiner there), and more often so than behind a word that precedes verbs.
 
     Args:
         sentences: the corpus.
         words: small words of its language.
         least: times.
+        listing: what stands between a kind and examples of it, such as ``" such as "``.
         progress: told of the sentences read.
     """
 
-    def __init__(self, sentences: Sequence[str], words: Words, *, least: int = 2, progress: Progress = silent) -> None:
+    def __init__(
+        self,
+        sentences: Sequence[str],
+        words: Words,
+        *,
+        least: int = 2,
+        listing: Iterable[str] = (),
+        progress: Progress = silent,
+    ) -> None:
         closers = "|".join(sorted(map(re.escape, words.closers), key=len, reverse=True))
         determiners, verbal = words.determiners, words.verbal
-        frame = re.compile(rf"(?<= )([a-z]+) ([a-z]{{3,}})(?=[,.;:!?]| (?:{closers}) |$)")
+        frame = re.compile(rf"(?<= )([A-Z]?[a-z]*) ([a-z]{{3,}})(?=[,.;:!?]| (?:{closers}) |$)")
         verb = re.compile(rf" (?:{'|'.join(sorted(verbal))}) ([a-z]{{3,}})")
+        between = "|".join(sorted(map(re.escape, listing), key=len, reverse=True)) or "(?!)"
+        listed = re.compile(rf"([a-z]{{3,}})(?:{between})(?:([a-z]{{3,}})(?=[,.;:!?]| (?:and|or) |$))?", re.MULTILINE)
         framed: Counter[str] = Counter()
         acting: Counter[str] = Counter()
         for start in range(0, len(sentences), BLOCK):
             text = "\n ".join(sentences[start : start + BLOCK])
-            framed.update(noun for small, noun in frame.findall(text) if small in determiners)
+            framed.update(noun for small, noun in frame.findall(text) if small.lower() in determiners)
+            framed.update(noun for pair in listed.findall(text) for noun in pair if noun)
             acting.update(verb.findall(text))
             progress("nouns", min(start + BLOCK, len(sentences)), len(sentences))
         barred = words.stop | words.determiners
