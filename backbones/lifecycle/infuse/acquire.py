@@ -220,21 +220,19 @@ def _pmi(seen: dict[Key, _Seen]) -> dict[Key, float]:
 
 
 def _nothing(sentences: Sequence[str], found: int, left_out: dict[str, int], grammar: Grammar, filters: Filters) -> str:
+    where = f"{len(sentences)} sentences"
     if found:
         why = ", ".join(f"{name} ({count})" for name, count in left_out.items())
-        return (
-            f"{found} pairs were found in {len(sentences)} sentences but none passes the filters: {why}; loosen them."
-        )
+        return f"{found} pairs were found in {where} but none passes the filters: {why}; loosen them."
     said = [cue for literal, cue, _ in grammar.places if any(literal in each for each in sentences)]
     if said:
         return (
-            f"{', '.join(map(repr, said[:4]))} stands in the {len(sentences)} sentences, but between words that are not "
-            "known as nouns: a noun is a name, or a word that the corpus has "
-            f"{filters.min_noun} times behind a determiner such as 'the' and before a comma, say. Pass more text, or a "
-            "smaller --min-noun."
+            f"{', '.join(map(repr, said[:4]))} stands in the {where}, but between words that are not known as nouns: a "
+            f"noun is a name, or a word that the corpus has {filters.min_noun} times behind a determiner such as 'the' "
+            "and before a comma, say. Pass more text, or a smaller --min-noun."
         )
     cues = ", ".join(repr(cue) for _, cue, _ in grammar.places[:4])
     return (
-        f"no pattern matches any of the {len(sentences)} sentences ({len(grammar.places)} cues, such as {cues}). Pass more "
+        f"no pattern matches any of the {where} ({len(grammar.places)} cues, such as {cues}). Pass more "
         "text, or patterns for its language and domain with --patterns FILE."
     )

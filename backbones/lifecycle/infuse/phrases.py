@@ -20,8 +20,9 @@ BLOCK = 2000  # sentences between two reports of progress
 class Nouns:
     """Which lower-case words of a corpus are nouns.
 
-    A word counts as one if it stands ``least`` times between a determiner and what closes a noun phrase, or beside words
-    that introduce examples (plurals have no determiner there), and more often so than behind a word that precedes verbs.
+    A word counts as one if it stands ``least`` times between a determiner and what closes a noun phrase, or beside
+    words that introduce examples (plurals have no determiner there), and more often so than behind a word that
+    precedes verbs.
 
     Args:
         sentences: the corpus.
