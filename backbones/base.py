@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +90,7 @@ class Backbone:
         self._special = special
         self._text = repr(module)
         self._weights = {name for name, _ in module.named_parameters()}
+        self.deltas: WeakSet[nn.Module] = WeakSet()  # what is on it; each adds and takes off itself
         self._batch: Any = None
         self._inserted: list[tuple[int, int]] = []
         missing = [site.path for site in sites if not _has(module, site.path)]
@@ -244,8 +246,10 @@ class Backbone:
         return digest_json([digest_tensors(self.frozen_state()), shape])
 
     def to(self, device: torch.device | str) -> Backbone:
-        """Move the module to ``device`` and return this backbone."""
+        """Move the module, and the deltas that are on it, to ``device`` and return this backbone."""
         self.module.to(device)
+        for delta in self.deltas:
+            delta.to(device)
         return self
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +25,9 @@ RULES, WRAPS, HOOKS = range(3)
 class Delta(nn.Module):
     """Trainable, removable parameters on a frozen backbone.
 
-    Subclasses create their parameters, then call the verbs in ``__init__``. Only settings and ``state_dict`` are ever
-    saved: the hooks are closures and are made again by growing.
+    Subclasses create their parameters, then call the verbs in ``__init__``; where that fails, whatever it raises, all
+    that the verbs have done is undone. Only settings and ``state_dict`` are ever saved: the hooks are closures and are
+    made again by growing.
 
     Args:
         backbone: the backbone to act on; it is not a submodule of the delta.
@@ -36,6 +38,11 @@ class Delta(nn.Module):
     """
 
     notes: tuple[str, ...] = ()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            cls.__init__ = _whole_or_not(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self, backbone: Backbone, settings: Settings) -> None:
         super().__init__()
@@ -132,11 +139,19 @@ class Delta(nn.Module):
         setattr(parent, leaf, make(old))
         self._note(site, lambda: setattr(parent, leaf, old))
 
+    def __enter__(self) -> Self:
+        """Lend this delta for a block of code; afterwards everything that was done with its verbs is undone."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.detach()
+
     def detach(self) -> None:
         """Undo every change, last first; outputs and weights are again what they were, bit for bit."""
         while self._undo:
             self._undo.pop()()
         self._folds.clear()
+        self.backbone.deltas.discard(self)
 
     @property
     def attached(self) -> bool:
@@ -191,5 +206,21 @@ class Delta(nn.Module):
 
     def _note(self, site: Site, undo: Callable[[], None], fold: Fold | None = None, order: int = HOOKS) -> None:
         self._undo.append(undo)
+        self.backbone.deltas.add(self)
         self._folds.append((order, fold))
         self._layers.append(self.backbone.bound(site))
+
+
+def _whole_or_not(init: Callable[..., None]) -> Callable[..., None]:
+    """Let a constructor that fails undo what it has done to the backbone."""
+
+    @functools.wraps(init)
+    def guarded(self: Delta, *args: Any, **named: Any) -> None:
+        try:
+            init(self, *args, **named)
+        except BaseException:
+            if "_undo" in vars(self):
+                Delta.detach(self)
+            raise
+
+    return guarded

@@ -161,7 +161,7 @@ def load_delta(folder: Path | str, backbone: Backbone) -> Delta:
         raise error if str(place) in str(error) else FrostlineError(f"{place}: {error}") from error
     try:
         _fill(delta, state, place)
-    except FrostlineError:
+    except BaseException:
         delta.detach()
         raise
     delta.notes = tuple(notes)

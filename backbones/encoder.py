@@ -220,12 +220,9 @@ def reaching(backbone: Backbone, layer: int) -> Iterator[Callable[[Tensor], Tens
         except _Reached as reached:
             return backbone.preprocessing.pack(batch, reached.tokens)
 
-    stop = Delta(backbone, Resume())
-    stop.before(backbone.sites("block", layer)[0], reach, first=True)
-    try:
+    with Delta(backbone, Resume()) as stop:
+        stop.before(backbone.sites("block", layer)[0], reach, first=True)
         yield run
-    finally:
-        stop.detach()
 
 
 @contextmanager
@@ -242,12 +239,6 @@ def entering(backbone: Backbone, layer: int) -> Iterator[Callable[[Tensor], Tens
     def skip(block: nn.Module, call: Callable[..., Any], tokens: Tensor, *args: Any, **named: Any) -> Any:
         return passed(backbone.beside, block, tokens, args) if held else call(tokens, *args, **named)
 
-    bypass = Delta(backbone, Resume())
-    for below in range(layer):
-        site = backbone.sites("block", below)[0]
-        bypass.around(site, partial(skip, backbone.module.get_submodule(site.path)))
-    bypass.before(backbone.sites("block", layer)[0], lambda tokens: held[-1] if held else tokens, first=True)
-
     def enter(packed: Tensor) -> Tensor:
         batch, tokens = backbone.preprocessing.unpack(packed)
         held.append(tokens)
@@ -256,7 +247,9 @@ def entering(backbone: Backbone, layer: int) -> Iterator[Callable[[Tensor], Tens
         finally:
             held.pop()
 
-    try:
+    with Delta(backbone, Resume()) as bypass:
+        for below in range(layer):
+            site = backbone.sites("block", below)[0]
+            bypass.around(site, partial(skip, backbone.module.get_submodule(site.path)))
+        bypass.before(backbone.sites("block", layer)[0], lambda tokens: held[-1] if held else tokens, first=True)
         yield enter
-    finally:
-        bypass.detach()

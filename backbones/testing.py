@@ -104,8 +104,9 @@ def check_pat(pat: Pat, backbone: Backbone, raw: list[Any], seed: int = 0) -> No
 
     Checked: settings that reject unknown keys, the parameter count by formula, identity at the start where claimed,
     gradients that reach every trainable parameter and no frozen one, batch invariance, the same seed gives the same
-    delta, saving and rebuilding, a fingerprint that follows the state, detaching that restores outputs, weights and
-    modules bit for bit, and no touch of a global generator.
+    delta, saving and rebuilding, a fingerprint that follows the state, detaching that restores outputs, weights,
+    modules and hooks bit for bit, growing that leaves nothing behind where it fails, following the backbone to another
+    device, and no touch of a global generator.
 
     Args:
         pat: a frozen settings object with ``grow``.
@@ -117,7 +118,11 @@ def check_pat(pat: Pat, backbone: Backbone, raw: list[Any], seed: int = 0) -> No
     _check_settings(pat)
     base = _features(backbone, None, raw)
     weights, modules = _frozen_state(backbone)
+    _check_failing(pat, backbone, seed)
     delta = pat.grow(backbone, seed)
+    assert not delta.attached or any(part in backbone.deltas for part in delta.modules()), (
+        "the delta would stay behind when the backbone goes to another device: use the verbs of Delta"
+    )
     assert delta.parameter_count == pat.parameter_count(backbone), (
         f"{delta.parameter_count} parameters were grown, the formula says {pat.parameter_count(backbone)}"
     )
@@ -133,7 +138,7 @@ def check_pat(pat: Pat, backbone: Backbone, raw: list[Any], seed: int = 0) -> No
     merged = delta.merged() if delta.mergeable else None
     delta.detach()
     after, places = _frozen_state(backbone)
-    assert places == modules and after == weights, "detaching does not restore the weights or modules"
+    assert places == modules and after == weights, "detaching does not restore the weights, modules or hooks"
     assert torch.equal(_features(backbone, None, raw), base), "detaching does not restore the outputs"
     if merged is not None:
         _check_merged(backbone, merged, raw, moved)
@@ -169,9 +174,42 @@ def _check_settings(pat: Pat) -> None:
     raise AssertionError("the PAT accepts an unknown setting")
 
 
-def _frozen_state(backbone: Backbone) -> tuple[str, list[tuple[str, str]]]:
-    modules = [(name, type(module).__qualname__) for name, module in backbone.module.named_modules()]
-    return digest_tensors(backbone.module.state_dict()), modules
+def _frozen_state(backbone: Backbone) -> tuple[str, list[tuple[Any, ...]]]:
+    """Return what a delta may change and must change back: weights, modules, hooks, forwards and inserted tokens."""
+    found: list[tuple[Any, ...]] = [tuple(backbone._inserted)]
+    for name, module in backbone.module.named_modules():
+        hooks = (*module._forward_hooks, *module._forward_pre_hooks)
+        found.append((name, type(module).__qualname__, hooks, vars(module).get("forward")))
+    return digest_tensors(backbone.module.state_dict()), found
+
+
+class _StoppedError(Exception):
+    """Growing that is made to fail."""
+
+
+def _check_failing(pat: Pat, backbone: Backbone, seed: int) -> None:
+    """Let growing fail after ever more changes to the backbone: what has been done must be undone."""
+    wanted, note, left = _frozen_state(backbone), Delta._note, 0
+
+    def failing(self: Delta, *args: Any, **named: Any) -> None:
+        nonlocal left
+        note(self, *args, **named)
+        left -= 1
+        if not left:
+            raise _StoppedError
+
+    for place in (1, 2, 3, 5, 8, 13, 21, 34, 55, 89):
+        left = place
+        Delta._note = failing  # type: ignore[method-assign]
+        try:
+            pat.grow(backbone, seed).detach()
+        except _StoppedError:
+            pass
+        finally:
+            Delta._note = note  # type: ignore[method-assign]
+        assert _frozen_state(backbone) == wanted, "growing that fails leaves changes on the backbone"
+        if left > 0:
+            return
 
 
 def _check_gradients(backbone: Backbone, delta: Delta, raw: list[Any]) -> None:

@@ -69,11 +69,6 @@ def listening(backbone: Backbone) -> Iterator[tuple[Callable[[Any], Tensor], Cal
     """
     listener = _Listener()
     blocks = backbone.sites("block")
-    delta = Delta(backbone, Listen())
-    delta.around(backbone.sites("embed")[0], listener.embed)
-    delta.before(blocks[0], listener.enter)
-    for site in blocks:
-        delta.around(site, partial(listener.block, site == blocks[-1]))
 
     def states(batch: Any) -> list[Tensor]:
         backbone.features(batch)
@@ -90,10 +85,12 @@ def listening(backbone: Backbone) -> Iterator[tuple[Callable[[Any], Tensor], Cal
             listener.shown = None
         return torch.stack([*found, last], dim=1)
 
-    try:
+    with Delta(backbone, Listen()) as delta:
+        delta.around(backbone.sites("embed")[0], listener.embed)
+        delta.before(blocks[0], listener.enter)
+        for site in blocks:
+            delta.around(site, partial(listener.block, site == blocks[-1]))
         yield pooled, states
-    finally:
-        delta.detach()
 
 
 def layer_features(

@@ -132,21 +132,18 @@ def check_reachable(pat: str, backbone: Backbone, sites: Sequence[Site], width: 
     if backbone.device.type == "meta" or backbone.modality not in BLANK:
         return
     seen: dict[str, BesideKeys] = {}
-    trial = Delta(backbone, Resume())
 
     def watch(call: Callable[..., Any], *args: Any, path: str, **named: Any) -> Any:
         seen[path] = BesideKeys(None)
         with seen[path]:
             return call(*args, **named)
 
-    for site in sites:
-        trial.around(site, partial(watch, path=site.path))
     batch = backbone.preprocessing([BLANK[backbone.modality]]).to(backbone.device)
-    try:
+    with Delta(backbone, Resume()) as trial:
+        for site in sites:
+            trial.around(site, partial(watch, path=site.path))
         with torch.no_grad(), lent_generator(0, batch.device):  # deltas that are on the backbone may drop entries
             backbone.features(batch)
-    finally:
-        trial.detach()
     for site in sites:
         check_met(pat, backbone, site, seen[site.path].met if site.path in seen else [], width)
 

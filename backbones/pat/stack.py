@@ -79,7 +79,6 @@ class StackDelta(Delta):
             try:
                 child: Delta = part.grow(backbone, derive(seed, "stack", name))  # type: ignore[attr-defined]
             except FrostlineError as error:
-                self.detach()
                 raise _within(settings, name, error) from error
             self.parts[name] = child
             self._undo.append(child.detach)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
@@ -93,26 +94,27 @@ class Trace:
         self.backbone = backbone
         self.layers = tuple(layers)
         self._wanted = (embedding, hidden, scores)
-        self._delta: Delta | None = None
+        self._attached = ExitStack()
         self._seen = Seen()
 
     def __enter__(self) -> Trace:
         embedding, hidden, scores = self._wanted
-        self._delta = delta = Delta(self.backbone, Watching())
-        if embedding:
-            delta.before(self.backbone.sites("block", 0)[0], self._keep_embedding)
-        for layer in self.layers:
-            if hidden:
-                delta.after(self.backbone.sites("block", layer)[0], partial(self._keep_hidden, layer))
-            if scores:
-                delta.around(self.backbone.sites("attn", layer)[0], partial(self._keep_scores, layer))
+        with ExitStack() as stack:
+            delta = stack.enter_context(Delta(self.backbone, Watching()))
+            if embedding:
+                delta.before(self.backbone.sites("block", 0)[0], self._keep_embedding)
+            for layer in self.layers:
+                if hidden:
+                    delta.after(self.backbone.sites("block", layer)[0], partial(self._keep_hidden, layer))
+                if scores:
+                    delta.around(self.backbone.sites("attn", layer)[0], partial(self._keep_scores, layer))
+            self._attached = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._delta is not None
-        self._delta.detach()
+        self._attached.close()
         self._seen = Seen()
 
     def run(self, batch: Any) -> tuple[Tensor, Seen]:

@@ -68,12 +68,6 @@ def passing(backbone: Backbone, first: int, stop: int) -> Iterator[Callable[[Ten
     def leave(tokens: Tensor) -> Tensor:
         raise _LeftError(tokens)
 
-    bypass = Delta(backbone, Resume())
-    for below in range(first):
-        bypass.around(backbone.sites("block", below)[0], skip)
-    bypass.before(backbone.sites("block", first)[0], lambda _tokens: held[-1], first=True)
-    bypass.after(backbone.sites("block", stop - 1)[0], leave)
-
     def run(packed: Tensor) -> Tensor:
         batch, tokens = backbone.preprocessing.unpack(packed)
         held.append(tokens)
@@ -85,10 +79,12 @@ def passing(backbone: Backbone, first: int, stop: int) -> Iterator[Callable[[Ten
             held.pop()
         raise RuntimeError("the blocks did not run")
 
-    try:
+    with Delta(backbone, Resume()) as bypass:
+        for below in range(first):
+            bypass.around(backbone.sites("block", below)[0], skip)
+        bypass.before(backbone.sites("block", first)[0], lambda _tokens: held[-1], first=True)
+        bypass.after(backbone.sites("block", stop - 1)[0], leave)
         yield run
-    finally:
-        bypass.detach()
 
 
 def distance(teacher: Tensor, student: Tensor, mask: Tensor) -> Tensor:
