@@ -28,13 +28,14 @@ def made_by() -> str:
 
 
 def is_ours(path: Path) -> bool:
-    """Return whether a file bears the mark of this program: results and reports as JSON, and pages."""
+    """Return whether a file bears the mark of this program (results and reports as JSON, pages), or holds nothing."""
     try:
         with path.open("rb") as handle:
             head = handle.read(HEAD)
     except OSError:
         return False
-    return b'"made_by": "frostline' in head or b'<meta name="generator" content="frostline' in head
+    nothing = head.strip() in (b"", b"[]")
+    return nothing or b'"made_by": "frostline' in head or b'<meta name="generator" content="frostline' in head
 
 
 def guard_file(

@@ -76,6 +76,8 @@ def test_own_files_and_empty_ones_are_written_over_and_foreign_ones_by_force(pla
     Path("empty.json").touch()
     assert zero("convert", "a.json", "--out", "empty.json")[0] == 0
     assert "--force" in zero("convert", "a.json", "--out", "empty.json")[2]  # passages bear no mark
+    Path("none.json").write_text("[]\n")  # of a call whose documents were all skipped
+    assert zero("convert", "a.json", "--out", "none.json")[0] == 0
     assert zero("convert", "a.json", "--out", "mine.json", "--force")[0] == 0
     assert json.loads(Path("mine.json").read_text())["doc_id"] == "attack"
     for words in ("predict a.json --out p.jsonl --cache c", "evaluate a.json --predicted p.jsonl --out e.json",
