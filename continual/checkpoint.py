@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from backbones.core.artifacts import digest_tensors, load_tensors, save_tensors
+from backbones.core.artifacts import load_checked, save_checked
 from backbones.core.errors import FrostlineError
 from backbones.core.reading import parse_json
 from continual.engine import Engine, Step
@@ -23,18 +23,17 @@ KEPT = 2
 
 
 def _save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    save_tensors(path, tensors, {"facts": json.dumps(facts), "digest": digest_tensors(tensors)})
+    save_checked(path, tensors, {"facts": json.dumps(facts)})
 
 
-def _load(path: Path, advice: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _load(path: Path, advice: str, run: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
-        tensors, metadata = load_tensors(path)
+        tensors, metadata = load_checked(path)
         facts = parse_json(metadata["facts"])
-        sound = metadata["digest"] == digest_tensors(tensors)
     except (FrostlineError, KeyError, ValueError) as error:
         raise FrostlineError(f"the checkpoint {path} is corrupt ({error}). {advice}") from error
-    if not sound:
-        raise FrostlineError(f"the checkpoint {path} is corrupt (its tensors do not match their digest). {advice}")
+    if facts.get("run", run) != run:  # those of before do not say
+        raise FrostlineError(f"the checkpoint {path} is of another run, seed, data or weights. {advice}")
     return tensors, facts
 
 
@@ -43,16 +42,17 @@ class EpochSaver:
     """Keeps the unfinished training of a delta in one file."""
 
     path: Path
+    run: str = ""
 
     def save(self, epoch: int, state: dict[str, Tensor]) -> None:
         """Write the state after ``epoch`` epochs."""
-        _save(self.path, state, {"epoch": epoch})
+        _save(self.path, state, {"epoch": epoch, "run": self.run})
 
     def load(self) -> tuple[int, dict[str, Tensor]] | None:
         """Return (epochs done, state), None if there is none; raises FrostlineError for a corrupt file."""
         if not self.path.exists():
             return None
-        tensors, facts = _load(self.path, "Delete it: --resume then trains this experience from its start.")
+        tensors, facts = _load(self.path, "Delete it: --resume then trains this experience from its start.", self.run)
         return int(facts["epoch"]), tensors
 
 
@@ -61,14 +61,16 @@ class Checkpoints:
 
     Args:
         folder: where.
+        run: what the checkpoints belong to, in any words; files of another run are refused.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, run: str = "") -> None:
         self.folder = folder
+        self.run = run
 
     def saver(self, index: int) -> Saver:
         """Return what keeps the training on experience ``index``."""
-        return EpochSaver(self.folder / f"tuning-{index:03d}.safetensors")
+        return EpochSaver(self.folder / f"tuning-{index:03d}.safetensors", self.run)
 
     def spent(self, index: int) -> Spent:
         """Return what earlier attempts at experience ``index`` have cost."""
@@ -80,9 +82,9 @@ class Checkpoints:
         for name, head in engine.heads.items():
             tensors |= {f"heads.{name}.{key}": value for key, value in head.state().items()}
         predictions = {name: torch.from_numpy(row) for name, row in step.predictions.items()}
-        _save(self._predictions(step.index), predictions, {})
+        _save(self._predictions(step.index), predictions, {"run": self.run})
         steps = [*self._facts(step.index), {k: v for k, v in asdict(step).items() if k != "predictions"}]
-        _save(self._path(step.index), tensors, {"steps": steps})
+        _save(self._path(step.index), tensors, {"steps": steps, "run": self.run})
         old = self._all()[:-KEPT]
         costs = [self._cost(int(path.stem.removeprefix("step-"))) for path in old]
         for path in [*old, *costs, self.folder / f"tuning-{step.index:03d}.safetensors"]:
@@ -98,13 +100,13 @@ class Checkpoints:
         if not files:
             return []
         before = f"from {files[-2].name}" if len(files) > 1 else "from the start"
-        tensors, facts = _load(files[-1], f"Delete it: --resume then goes on {before}.")
+        tensors, facts = _load(files[-1], f"Delete it: --resume then goes on {before}.", self.run)
         engine.delta.load_state_dict(_under(tensors, "delta."))
         for name, head in engine.heads.items():
             head.load_state(_under(tensors, f"heads.{name}."))
         steps = []
         for number, values in enumerate(facts["steps"]):
-            kept, _ = _load(self._predictions(number), "Delete all checkpoints: --resume then starts again.")
+            kept, _ = _load(self._predictions(number), "Delete all checkpoints: --resume then starts again.", self.run)
             predictions = {name: row.numpy() for name, row in kept.items()}
             engine.predictions.append(predictions)
             steps.append(Step(**{**values, "classes": tuple(values["classes"]), "predictions": predictions}))
@@ -114,7 +116,7 @@ class Checkpoints:
     def _facts(self, index: int) -> list[dict[str, Any]]:
         if index == 0:
             return []
-        _, facts = _load(self._path(index - 1), "Delete it and --resume.")
+        _, facts = _load(self._path(index - 1), "Delete it and --resume.", self.run)
         steps: list[dict[str, Any]] = facts["steps"]
         return steps
 

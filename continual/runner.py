@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from backbones.core.artifacts import load_tensors, save_tensors, write_json, write_text
+from backbones.core.artifacts import digest_json, load_tensors, save_tensors, write_json, write_text
 from backbones.core.errors import FrostlineError
 from backbones.core.lock import FolderLock
 from backbones.core.reading import read_json
@@ -150,7 +150,8 @@ class Run:
         plan, settings = self.plan, self.plan.settings
         stream = plan.stream(seed)
         place = self.place(seed)
-        keeper = Checkpoints(place / "checkpoints") if place is not None else None
+        mine = digest_json([seed, self.fingerprints])
+        keeper = Checkpoints(place / "checkpoints", mine) if place is not None else None
         engine = Engine(
             plan.backbone,
             plan.pat,

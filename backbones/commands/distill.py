@@ -163,7 +163,7 @@ def _shape(
 
 
 def _corpus(paths: Sequence[Path], teacher: Backbone, shown: Screen) -> Sequence[Any]:
-    from backbones.training.corpus import read_documents
+    from backbones.training.corpus import read_documents, unread
     from backbones.training.unlabelled import read_images
 
     if teacher.modality == "image":
@@ -171,6 +171,8 @@ def _corpus(paths: Sequence[Path], teacher: Backbone, shown: Screen) -> Sequence
         for note in images.notes:
             shown.say(f"note: {note}")
         return images
+    for note in unread(paths):
+        shown.say(f"note: {note}")
     return [sentence for document in read_documents(paths, progress=shown.progress) for sentence in document]
 
 

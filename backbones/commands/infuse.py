@@ -49,7 +49,7 @@ def acquire(
     from backbones.lifecycle.infuse.grammar import read_grammar
     from backbones.lifecycle.infuse.pages import acquired_page
     from backbones.lifecycle.infuse.pairs import write_pairs
-    from backbones.training.corpus import read_documents
+    from backbones.training.corpus import read_documents, unread
 
     values = {
         "min_count": min_count, "min_cues": min_cues, "min_pmi": min_pmi, "most": most, "longest": longest,
@@ -59,6 +59,8 @@ def acquire(
     grammar = read_grammar(patterns)
     with screen() as shown:
         documents = read_documents(corpus, most_bytes, shown.progress)
+        for note in unread(corpus):
+            shown.say(f"note: {note}")
         found = acquire_(documents, grammar, filters, progress=shown.progress, say=shown.say)
         write_pairs(out / "pairs.jsonl", found.pairs)
         _show(shown, out, *acquired_page(found, filters))

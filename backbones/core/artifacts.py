@@ -145,6 +145,28 @@ def load_tensors(path: Path | str) -> tuple[dict[str, torch.Tensor], dict[str, s
         ) from error
 
 
+def save_checked(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, str]) -> None:
+    """Write tensors and facts with a digest of both, for ``load_checked``."""
+    save_tensors(path, tensors, {**facts, "digest": _seal(tensors, facts)})
+
+
+def load_checked(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Read what ``save_checked`` wrote; files of before, with a digest of the tensors alone or none, are read too.
+
+    Raises:
+        FrostlineError: see ``load_tensors``; tensors or facts that are not those of the digest.
+    """
+    tensors, facts = load_tensors(path)
+    said = facts.pop("digest", None)
+    if said is not None and said not in (_seal(tensors, facts), digest_tensors(tensors)):
+        raise FrostlineError(f"{path} was damaged or changed after it was written: its content has another digest.")
+    return tensors, facts
+
+
+def _seal(tensors: Mapping[str, torch.Tensor], facts: Mapping[str, str]) -> str:
+    return digest_json([digest_tensors(tensors), dict(facts)])
+
+
 def metadata_of(content: bytes) -> dict[str, str]:
     """Return the metadata in the bytes of a whole safetensors file; none where it has none, or is no such file."""
     try:

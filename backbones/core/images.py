@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
 from os import PathLike, fspath
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,7 +171,7 @@ def _inside(content: bytes, path: str) -> tuple[str, float, bool]:
     if content.startswith(b"\x89PNG") and content[24:25] != b"\x10" and b"acTL" not in content[:1024]:
         return "", 0.0, False
     try:
-        with Image.open(io.BytesIO(content), formats=_formats()) as image:
+        with _open(io.BytesIO(content)) as image:
             frames = bool(getattr(image, "is_animated", False))
             if not _is_deep(image):
                 return "", 0.0, frames
@@ -203,7 +204,7 @@ def decode_image(
     """
     try:
         check_regular(path)
-        with open_regular(path) as stream, Image.open(stream, formats=_formats()) as image:
+        with open_regular(path) as stream, _open(stream) as image:
             _check_size(image, fspath(path))
             if not _is_deep(image):
                 return np.array(_rgb(ImageOps.exif_transpose(image)))
@@ -220,6 +221,12 @@ def decode_image(
 
 
 _ORIENTATION = 0x0112
+
+
+def _open(stream: BinaryIO) -> Image.Image:
+    with warnings.catch_warnings():  # the limit is ours
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(stream, formats=_formats())
 
 
 def _check_size(image: Image.Image, path: str) -> None:

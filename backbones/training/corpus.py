@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from backbones.core.errors import FrostlineError
-from backbones.core.reading import PACKINGS, check_regular, limits, open_regular, raising, unpacked
+from backbones.core.reading import PACKINGS, check_regular, limits, open_regular, passed_over, raising, unpacked
 from backbones.core.samples import Progress, silent
 
 SUFFIXES = (".txt", ".text", ".md")
@@ -92,6 +92,13 @@ def _files(path: Path) -> list[Path]:
         raise FrostlineError(f"{path} does not exist; pass files of text or folders of them.")
     check_regular(path)
     return [path]
+
+
+def unread(paths: Sequence[Path]) -> tuple[str, ...]:
+    """Return a remark on the files in folders that ``read_documents`` passes over, hidden ones aside."""
+    inside = [file for path in paths if path.is_dir() for file in sorted(path.rglob("*")) if not _is_text(file)]
+    seen = [str(file) for file in inside if file.is_file() and not file.name.startswith(".")]
+    return passed_over(seen, f"do not end in {', '.join(SUFFIXES)}")
 
 
 def _is_text(file: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from backbones.core.artifacts import load_tensors, save_tensors
+from backbones.core.artifacts import load_checked, save_checked
 from backbones.core.errors import FrostlineError
 from backbones.core.reading import parse_json
 from backbones.training import ranks
@@ -50,7 +50,7 @@ class Kept:
             state = self.optimizer.state.get(param, {})
             found |= {f"state.{key}.{name}": torch.as_tensor(value) for key, value in state.items()}
         course = {"steps": steps, "seconds": seconds, "history": history, "since": self.since}
-        save_tensors(self.path, found, {"format": FORMAT, "run": json.dumps(self.run), "course": json.dumps(course)})
+        save_checked(self.path, found, {"format": FORMAT, "run": json.dumps(self.run), "course": json.dumps(course)})
 
     def load(self) -> tuple[int, float, list[dict[str, float]]]:
         """Restore the state if there is one; returns steps, seconds and history (0, 0 and none if not).
@@ -60,7 +60,7 @@ class Kept:
         """
         if self.path is None or not self.path.exists():
             return 0, 0.0, []
-        tensors, facts = load_tensors(self.path)
+        tensors, facts = load_checked(self.path)
         if facts.get("format") != FORMAT:
             raise FrostlineError(f"{self.path} is no checkpoint of a training; move it away, or pass another folder.")
         self._check(parse_json(facts["run"]), tensors)

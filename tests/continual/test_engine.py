@@ -187,6 +187,17 @@ def test_a_corrupt_checkpoint_is_named_and_the_one_before_serves(place, tmp_path
     assert finish(values, tmp_path / "run", resumed=True).numbers() == whole
 
 
+def test_a_checkpoint_of_another_seed_is_refused(place, tmp_path):
+    values = settings(place)
+    for seed in (1993, 7):
+        finish(values.model_copy(update={"seeds": (seed,)}), tmp_path / str(seed))
+    mine, other = (tmp_path / str(seed) / f"seed-{seed}" / "checkpoints" for seed in (1993, 7))
+    for name in ("step-001.safetensors", "predictions-001.safetensors"):
+        (mine / name).write_bytes((other / name).read_bytes())
+    with pytest.raises(FrostlineError, match=r"step-001.* is of another run, .*goes on from step-000"):
+        finish(values, tmp_path / "1993", resumed=True)
+
+
 def test_changed_data_or_settings_are_refused_on_resume(place, tmp_path):
     data = write_image_folders(tmp_path / "data")
     values = settings(place, data_root=str(data))

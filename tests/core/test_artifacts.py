@@ -10,7 +10,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backbones.core.artifacts import digest_json, digest_tensors, load_tensors, save_tensors, write_bytes, write_json
+from backbones.core.artifacts import (
+    digest_json,
+    digest_tensors,
+    load_checked,
+    load_tensors,
+    save_checked,
+    save_tensors,
+    write_bytes,
+    write_json,
+)
 from backbones.core.errors import FrostlineError
 
 
@@ -179,3 +188,20 @@ def test_json_digests_ignore_the_order_of_keys_alone(value, other):
     assert digest_json(dict(reversed(value.items()))) == digest_json(value)
     same = json.dumps(value, sort_keys=True) == json.dumps(other, sort_keys=True)
     assert (digest_json(value) == digest_json(other)) == same
+
+
+def test_what_is_checked_is_held_to_its_digest_facts_and_all(tmp_path):
+    path = tmp_path / "a.safetensors"
+    tensors = {"x": torch.arange(3.0)}
+    save_checked(path, tensors, {"run": "mine", "steps": "3"})
+    found, facts = load_checked(path)
+    assert torch.equal(found["x"], tensors["x"]) and facts == {"run": "mine", "steps": "3"}
+    _, held = load_tensors(path)
+    for changed, said in (({"x": torch.ones(3)}, held), (tensors, {**held, "steps": "9"})):
+        save_tensors(path, changed, said)
+        with pytest.raises(FrostlineError, match=r"a\.safetensors was damaged or changed after it was written"):
+            load_checked(path)
+    save_tensors(path, tensors, {"steps": "3", "digest": digest_tensors(tensors)})  # as files of before
+    assert load_checked(path)[1] == {"steps": "3"}
+    save_tensors(path, tensors, {"steps": "3"})
+    assert load_checked(path)[1] == {"steps": "3"}

@@ -8,7 +8,7 @@ import lzma
 import pytest
 
 from backbones.core.errors import FrostlineError
-from backbones.training.corpus import read_documents, split_sentences
+from backbones.training.corpus import read_documents, split_sentences, unread
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,13 @@ def test_what_cannot_be_read_is_named(tmp_path):
     (tmp_path / "cut.txt.gz").write_bytes(gzip.compress(b"Packed." * 1000)[:-9])
     with pytest.raises(FrostlineError, match=r"cannot read .*cut\.txt\.gz"):
         read_documents([tmp_path / "cut.txt.gz"])
+
+
+def test_files_that_are_no_text_are_counted_and_named(tmp_path):
+    for name in ("a.txt", "b.md.gz", "c.pdf", "d.PDF", "e", ".hidden"):
+        (tmp_path / name).write_text("A sentence.")
+    assert unread([tmp_path, tmp_path / "c.pdf"]) == (
+        "3 files were passed over, as they do not end in .txt, .text, .md: 2 .pdf (c.pdf, d.PDF), "
+        "1 without a suffix (e)",
+    )
+    assert unread([tmp_path / "a.txt"]) == ()

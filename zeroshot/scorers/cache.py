@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from backbones.core.artifacts import digest_json
 from backbones.core.errors import FrostlineError
+from backbones.core.reading import parse_json
 from backbones.core.samples import Progress, silent
 from zeroshot.scorers.base import Request, Scorer
 from zeroshot.scorers.recent import Recent
@@ -102,7 +103,7 @@ class Cached:
                 # Another process may have made the file and not yet the tables.
                 made = base.execute("SELECT count(*) FROM sqlite_master WHERE name = 'notes'").fetchone()[0]
                 told = base.execute("SELECT value FROM notes WHERE key = ?", (call,)).fetchone() if made else None
-                self._told[call] = tuple(map(str, json.loads(told[0]))) if told else self._told.get(call, ())
+                self._told[call] = tuple(map(str, parse_json(told[0]))) if told else self._told.get(call, ())
                 for start in range(0, len(keys) if made else 0, AT_ONCE):
                     part = keys[start : start + AT_ONCE]
                     query = f"SELECT key, value, check_sum FROM scores WHERE key IN ({','.join('?' * len(part))})"

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from backbones.core.artifacts import load_tensors, save_tensors
+from backbones.core.artifacts import load_checked, save_checked
 from backbones.core.errors import FrostlineError
 from backbones.core.reading import parse_json
 from backbones.training.loop import Course
@@ -51,12 +51,12 @@ class Stages:
             f"{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()
         }
         facts = {"format": FORMAT, "run": self.run, "course": json.dumps(asdict(course))}
-        save_tensors(done, state, facts)
+        save_checked(done, state, facts)
         (self.folder / f"{stage}.safetensors").unlink(missing_ok=True)
         return course
 
     def _restore(self, done: Path, modules: Mapping[str, nn.Module]) -> Course:
-        tensors, facts = load_tensors(done)
+        tensors, facts = load_checked(done)
         if facts.get("format") != FORMAT or facts.get("run") != self.run:
             raise FrostlineError(
                 f"{done} is of a distillation with other settings, data or models; pass the same to go on, or another "

@@ -27,7 +27,7 @@ from backbones.lifecycle.pretrain.vocabulary import frame_of, read_tokenizer, tr
 from backbones.lifecycle.pretrain.workplace import Workplace
 from backbones.text import from_encoder
 from backbones.training import ranks
-from backbones.training.corpus import read_documents
+from backbones.training.corpus import read_documents, unread
 from backbones.training.loop import Recipe, Say, mute
 from backbones.training.saving import save_backbone
 
@@ -129,6 +129,8 @@ def pretrain_text(
     elif tokenizer is not None:
         raise FrostlineError(f"--from {start} brings its tokenizer: leave --tokenizer {tokenizer} out.")
     documents = read_documents(files, plan.most_bytes, progress)
+    for note in unread([Path(file) for file in files]):
+        say(f"note: {note}")
     given = {"kind": "text", "files": [str(file) for file in files], "from": start}
     asked = {**given, "tokenizer": None if tokenizer is None else str(tokenizer), **plan.model_dump()}
     chosen = stops or Stops()
