@@ -140,3 +140,18 @@ def test_memory_is_bounded_and_a_call_may_ask_for_more(monkeypatch: pytest.Monke
     scorer.asked = 0
     assert np.array_equal(on_disk.score(many), wanted) and scorer.asked == 0, "the file keeps all"
     assert np.array_equal(alone.score(many), wanted) and scorer.asked == len(many) - 2
+
+
+def test_what_is_no_number_is_not_kept(path: Path) -> None:
+    class Ill(Counting):
+        well = False
+
+        def score(self, requests: list[Request], progress: Progress = silent) -> np.ndarray:
+            return super().score(requests) if self.well else np.full(len(requests), np.nan)
+
+    scorer = Ill()
+    cached = Cached(scorer, path)
+    assert np.isnan(cached.score(REQUESTS)).all()
+    scorer.well = True
+    assert np.isfinite(cached.score(REQUESTS)).all()
+    assert np.isfinite(Cached(Ill(), path).score(REQUESTS)).all(), "from the file"

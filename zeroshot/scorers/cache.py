@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import sqlite3
 import struct
@@ -85,9 +86,10 @@ class Cached:
             found = dict(zip(ask, map(float, answers), strict=True))
             known.update(found)
             self._told[call] = tuple(dict.fromkeys((*self._told.get(call, ()), *self.scorer.notes())))
-            self._write(found, call)
+            self._write({key: value for key, value in found.items() if math.isfinite(value)}, call)
         for key in unknown:
-            self._memory[key] = known[key]
+            if math.isfinite(known[key]):  # what is no number is asked again: it may have been an accident
+                self._memory[key] = known[key]
         for note in self._told.get(call, ()):
             self._note(note)
         return np.array([known[key] for key in keys], dtype=np.float64)
