@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from backbones.core.errors import FrostlineError
-from backbones.core.reading import beyond, check_regular, limits, open_regular, read_whole
+from backbones.core.reading import beyond, limits, open_regular, read_whole
 
 DIGEST_BYTES = 16
 _ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
@@ -28,7 +28,7 @@ _COMMON = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "AVIF", "JPEG2000
 # What Pillow knows by name alone, or would start another program for.
 _UNREAD = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 _DAMAGE = (
-    OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, OverflowError,
+    OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, OverflowError, RuntimeError,
     struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
 _BRIEF = 16  # of 255: what 12 bits leave where only the upper 8 of 16 are kept
@@ -203,7 +203,6 @@ def decode_image(
             holds negative pixels; by name.
     """
     try:
-        check_regular(path)
         with open_regular(path) as stream, _open(stream) as image:
             _check_size(image, fspath(path))
             if not _is_deep(image):

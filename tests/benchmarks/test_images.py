@@ -94,7 +94,9 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     save(tmp_path / "negative.tif", Image.fromarray(-np.ones((2, 2), np.float32)))
     save(tmp_path / "nan.tif", Image.fromarray(np.full((2, 2), np.nan, np.float32)))
     save(tmp_path / "program.png", Image.fromarray(PIXELS), format="EPS")  # Pillow would start a program to read it
-    names = ("half.png", "text.png", "empty.jpg", "missing.png", "negative.tif", "nan.tif", "program.png")
+    whole = save(tmp_path / "whole.avif", Image.fromarray(np.repeat(np.repeat(PIXELS, 20, 0), 20, 1))).read_bytes()
+    (tmp_path / "bad.avif").write_bytes(whole.replace(b"pitm", b"pitx"))
+    names = ("bad.avif", "half.png", "text.png", "empty.jpg", "missing.png", "negative.tif", "nan.tif", "program.png")
     for name in names:
         with pytest.raises(FrostlineError, match=rf"cannot read the image .*{name}: .+Copy it again.* or remove it"):
             FolderImages([tmp_path / name], [0])[0]
