@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,6 @@ def _texts(word: str) -> list[str]:
     if not is_file:
         return [word] if word.strip() else []
     try:
-        return [line for line in read_text(path).splitlines() if line.strip()]
+        return [line for line in re.split(r"\r?\n|\r", read_text(path)) if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise FrostlineError(f"cannot read the texts of {path}: {error}. Save it as UTF-8, a text a line.") from error

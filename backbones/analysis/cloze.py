@@ -98,7 +98,7 @@ def read_cloze(path: Path | str) -> list[Cloze]:
     """
     path = Path(path)
     try:
-        lines = read_text(path).splitlines()
+        lines = read_text(path).split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise FrostlineError(f"{path} cannot be read as UTF-8 text ({error}); pass a file of JSON lines.") from error
     found = [_row(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]

@@ -27,7 +27,7 @@ def read_pairs(path: Path | str, per_paradigm: int | None = None, seed: int = 0)
         seed: of the draw.
 
     Raises:
-        FrostlineError: a missing or empty file, or a row that is no pair; file and row are named.
+        FrostlineError: a missing or empty file, or a row that is no pair; file and row are named; no pair differs.
     """
     path = Path(path)
     files = sorted(path.glob("*.json*")) if path.is_dir() else [path]
@@ -37,11 +37,22 @@ def read_pairs(path: Path | str, per_paradigm: int | None = None, seed: int = 0)
             found.setdefault(name, []).extend(rows)
     if not any(found.values()):
         raise FrostlineError(f"{path} holds no minimal pairs; a row is {EXAMPLE}.")
+    count, same = sum(map(len, found.values())), equal_pairs(found)
+    if same == count:
+        raise FrostlineError(
+            f"{path}: each of the {count} pairs has the same sentence twice, so that no model can tell them apart; a "
+            f"row is {EXAMPLE}."
+        )
     if per_paradigm is None:
         return found
     if per_paradigm < 1:
         raise FrostlineError(f"{per_paradigm} pairs of each paradigm are none; pass 1 or more.")
     return {name: _some(rows, per_paradigm, name, seed) for name, rows in found.items()}
+
+
+def equal_pairs(pairs: PairsByName) -> int:
+    """Return how many pairs have the same sentence twice: each counts as a tie, one half."""
+    return sum(good == bad for rows in pairs.values() for good, bad in rows)
 
 
 def _some(rows: list[tuple[str, str]], count: int, name: str, seed: int) -> list[tuple[str, str]]:
@@ -78,7 +89,7 @@ def _rows(path: Path, name: str, rows: Any) -> list[tuple[int, Any]]:
 
 def _lines(path: Path, text: str) -> PairsByName:
     found: PairsByName = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:

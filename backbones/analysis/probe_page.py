@@ -169,7 +169,9 @@ def pairs_table(findings: Sequence[Finding]) -> Table | None:
     overall = [f"{100 * finding.pairs.overall:.1f}" for finding in asked if finding.pairs is not None]
     paradigms = str(sum(count for _, count in columns[0].values()))
     header = ("phenomenon", "paradigms", *(finding.name for finding in asked))
-    return Table(header, [*rows, ["mean over paradigms", paradigms, *overall]], "Minimal pairs, accuracy in %")
+    ties = [finding.pairs.ties for finding in asked if finding.pairs is not None]
+    tied = [["tied, each one half", "", *(f"{100 * each:.1f}" for each in ties)]] if any(ties) else []
+    return Table(header, [*rows, ["mean over paradigms", paradigms, *overall], *tied], "Minimal pairs, accuracy in %")
 
 
 def _pair_parts(findings: Sequence[Finding]) -> list[Part]:

@@ -82,7 +82,7 @@ def read_edges(path: Path | str) -> Edges:
     """
     path = Path(path)
     try:
-        lines = read_text(path).splitlines()
+        lines = read_text(path).split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise FrostlineError(f"{path} cannot be read as UTF-8 text ({error}); pass a file of JSON lines.") from error
     texts: list[str] = []

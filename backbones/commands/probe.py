@@ -62,7 +62,7 @@ def probe(
     check_data(benchmark, data_root)
     check_paths(path for path in (spans, pairs, cloze) if path is not None)
     from backbones.analysis.cloze import read_cloze
-    from backbones.analysis.pair_files import read_pairs
+    from backbones.analysis.pair_files import equal_pairs, read_pairs
     from backbones.analysis.probe_page import facts_of, parts_of
     from backbones.analysis.spans import read_edges
     from backbones.analysis.study import Wanted, run_study
@@ -74,6 +74,11 @@ def probe(
         subjects = _subjects(models, files, image_size, volumes, device)
         recipe = _recipe(parts, finetune, lr, seed)
         known, held, data = _labelled(parts, benchmark, data_root, train, held_out, seed, shown)
+        chosen = read_pairs(pairs, pairs_each, seed) if pairs is not None else None
+        if chosen is not None and (same := equal_pairs(chosen)):
+            shown.say(
+                f"{same} of {sum(map(len, chosen.values()))} pairs have the same sentence twice: ties, one half each"
+            )
         wanted = Wanted(
             known=known,
             held=held,
@@ -82,7 +87,7 @@ def probe(
             curve="curve" in parts,
             recipe=recipe,
             edges=read_edges(spans) if spans is not None else None,
-            pairs=read_pairs(pairs, pairs_each, seed) if pairs is not None else None,
+            pairs=chosen,
             cloze=read_cloze(cloze) if cloze is not None else None,
             unit=_unit(subjects, shown),
             device=device,

@@ -10,15 +10,20 @@ from pathlib import Path
 from typing import BinaryIO
 
 from backbones.core.errors import FrostlineError
+from backbones.core.letters import SPACELESS
 from backbones.core.reading import PACKINGS, check_regular, limits, open_regular, passed_over, raising, unpacked
 from backbones.core.samples import Progress, silent
 
 SUFFIXES = (".txt", ".text", ".md")
 MARK = "\x1e"  # opens a document where a corpus says so
 BLOCK = 1 << 20  # bytes between two reports of progress
-# A sentence ends at . ! or ? (and closing quotes) before a space and what may begin another; not after an initial or
-# one of the usual abbreviations.
-_END = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9])")
+# A sentence ends at . ! or ? (and closing quotes) before a space and what may begin another: a capital, a digit or a
+# letter of a script without capitals; not after an initial or one of the usual abbreviations. In scripts without
+# spaces it ends at their own marks.
+_END = re.compile(
+    r"(?<=[.!?؟।۔။።])[\"'”’»)\]]*\s+(?=[\"'“‘«(\[]?([^\W_]))|(?<=[。！？｡])[\"'”’」』）)]*(?![。！？｡])\s*"
+)
+_WRAPPED = re.compile(rf"(?<=[{SPACELESS}，、。])[ \t]*\n[ \t]*(?=[{SPACELESS}])")  # a line end there is no space
 _SHORT = re.compile(
     r"(?:\b(?:[A-Z]|Mr|Mrs|Ms|Dr|St|Prof|Gen|Col|Capt|Lt|Rev|Hon|Jr|Sr|vs|etc|No|Vol|Fig|e\.g|i\.e))\.$"
 )
@@ -64,16 +69,23 @@ def read_documents(
 
 def split_sentences(text: str) -> list[str]:
     """Return the sentences of running text, single-spaced."""
-    plain = " ".join(text.split())
+    plain = " ".join(_WRAPPED.sub("", text).split())
     if not plain:
         return []
     found: list[str] = []
-    for piece in _END.sub(lambda hit: hit.group().rstrip() + "\n", plain).split("\n"):
+    for piece in _END.sub(_broken, plain).removesuffix("\n").split("\n"):
         if found and _SHORT.search(found[-1]):
             found[-1] += f" {piece}"
         else:
             found.append(piece)
     return found
+
+
+def _broken(hit: re.Match[str]) -> str:
+    """Return a line end in the place of the space, where what follows may begin a sentence."""
+    first = hit[1]
+    begins = first is None or first.isdigit() or not first.islower()
+    return hit[0].rstrip() + "\n" if begins else hit[0]
 
 
 def check_corpus(paths: Sequence[Path]) -> None:

@@ -9,18 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from backbones.core.letters import spaceless
 from benchmarks.passages.types import Span
 
 ENOUGH = 0.9
 """Share of the texts of a record that must stand where a ruler says, so that it is held to be the source's."""
 
-SPACELESS = (
-    "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fdf\u3005-\u3007\u3021-\u30ff\u3100-\u312f\u31f0-\u31ff"
-    "\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua4cf\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
-)
-"""Characters of scripts that are written without spaces, as in a class of a regular expression."""
-
-_SPACELESS = re.compile(f"[{SPACELESS}]")
 _ESCAPED = {"&": 5, "<": 4, ">": 4}
 
 
@@ -90,11 +84,6 @@ RULERS = (
     Ruler("from 1, the last character counted in", _ones, start=1, extra=1),
     Ruler("the last character in", _ones, extra=1),
 )
-
-
-def spaceless(letter: str) -> bool:
-    """Whether a letter is of a script that is written without spaces."""
-    return _SPACELESS.match(letter) is not None
 
 
 def joined(text: str, at: int) -> bool:

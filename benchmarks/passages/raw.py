@@ -6,9 +6,10 @@ import re
 import unicodedata
 
 from backbones.core.errors import FrostlineError
+from backbones.core.letters import spaceless
 from benchmarks.passages.agree import occurrences
 from benchmarks.passages.nodes import Note, unheard
-from benchmarks.passages.offsets import joined, spaceless
+from benchmarks.passages.offsets import joined
 from benchmarks.passages.types import Event, Passage, Span, Trigger
 
 _OFFSETS = re.compile(r"(\d{1,12})(?:-(\d{1,12}))?")

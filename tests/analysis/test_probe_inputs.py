@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backbones.analysis.pair_files import read_pairs
+from backbones.analysis.pair_files import equal_pairs, read_pairs
 from backbones.analysis.volumes import learning_curve, learning_curves, parse_volumes, read_volume
 from backbones.core.errors import FrostlineError
 
@@ -115,3 +115,18 @@ def test_four_checkpoints_have_a_fit_and_untrained_ones_stay_out_of_it() -> None
     assert first.fit is not None and first.fit.right == pytest.approx(80, abs=0.01) and first.monotone
     assert second.fit is not None and second.fit.right == pytest.approx(50, abs=0.01) and second.monotone
     assert not learning_curve("x", x, [1, 2, 1, 3, 4, 5]).monotone
+
+
+def test_pairs_that_do_not_differ_are_counted_and_refused_where_no_other_is_there(tmp_path: Path) -> None:
+    same = json.dumps({"sentence_good": GOOD, "sentence_bad": GOOD, "UID": "a"})
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(f"{same}\n" + json.dumps({"sentence_good": GOOD, "sentence_bad": BAD, "UID": "a"}))
+    assert equal_pairs(read_pairs(path)) == 1
+    path.write_text(same)
+    with pytest.raises(FrostlineError, match="each of the 1 pairs has the same sentence twice, so that no model"):
+        read_pairs(path)
+
+
+def test_a_line_separator_inside_a_sentence_ends_no_row(tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text('{"sentence_good": "a\u2028b", "sentence_bad": "c"}\n')
+    assert read_pairs(tmp_path / "pairs.jsonl") == {"pairs": [("a\u2028b", "c")]}

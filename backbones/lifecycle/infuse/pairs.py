@@ -111,7 +111,7 @@ def read_pairs(path: Path | str) -> list[Pair]:
     """
     path = Path(path)
     try:
-        lines = read_text(path).splitlines()
+        lines = read_text(path).split("\n")
     except FileNotFoundError as error:
         raise FrostlineError(f"pairs {path} do not exist; make them with: backbone infuse acquire.") from error
     except (OSError, UnicodeDecodeError) as error:

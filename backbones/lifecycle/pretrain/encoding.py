@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backbones.core.letters import count_words
 from backbones.core.samples import Progress, silent
 from backbones.core.tokens import tokenize
 
@@ -57,7 +58,7 @@ def encode(documents: Sequence[Sequence[str]], tokenizer: Any, progress: Progres
             sizes[done + row] = len(each.ids)
             ids.append(np.asarray(each.ids, dtype=np.int32))
             words.append(np.asarray(each.word_ids, dtype=np.int32))
-        count += sum(len(sentence.split()) for sentence in part)
+        count += sum(map(count_words, part))
         done += len(part)
         progress("tokens", done, total)
     flat = np.concatenate(ids) if ids else np.zeros(0, dtype=np.int32)
