@@ -25,6 +25,7 @@ from backbones.encoder import Encoder
 from backbones.hub import fetch
 from backbones.lm import BUNDLED, folder_of, isolated
 from backbones.pat.stack import pat_name, pat_values
+from backbones.text import prepare
 
 FACTS, WEIGHTS = "merged.json", "model.safetensors"
 TOLERANCE = 1e-5  # of features, relative to the largest of them
@@ -204,6 +205,7 @@ def _write_transformers(backbone: Backbone, base: str, weights: Mapping[str, Ten
         lost = {str(name).partition(".")[0] for name in info["missing_keys"]}
         for part in lost:  # random, since the base has no weights for it
             setattr(whole, part, None)
+        prepare(whole)
         _missing, unknown = whole.load_state_dict(dict(weights), strict=False)
         assert not unknown, f"the model on disk lacks {unknown[:3]}"
         for path in _beside(base, target):

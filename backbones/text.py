@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -217,6 +217,27 @@ def no_layout(name: str, kind: str) -> FrostlineError:
     )
 
 
+def prepare(module: Any) -> tuple[str, ...]:
+    """Change a model of transformers as its family needs it, see ``TextLayout``; returns what to tell the user."""
+    change = getattr(LAYOUTS.get(type(module).__name__), "prepare", None)
+    return change(module) if change is not None else ()
+
+
+def set_depth(config: Any, blocks: Sequence[int | None]) -> None:
+    """Tell a configuration of transformers how many blocks there are.
+
+    Args:
+        config: changed in place.
+        blocks: for each, the number of the old one that it is like; None for any.
+    """
+    kinds = getattr(config, "layer_types", None)
+    if isinstance(kinds, list | tuple):
+        config.layer_types = [kinds[block or 0] for block in blocks]
+    config.num_hidden_layers = len(blocks)  # families that call it otherwise map this name
+    if hasattr(config, "num_hidden_groups"):  # ALBERT's layers, each with a block of its own
+        config.num_hidden_groups = len(blocks)
+
+
 def from_encoder(
     module: Any,
     name: str,
@@ -245,7 +266,7 @@ def from_encoder(
     if pooling not in POOLINGS:
         raise unknown("pooling", pooling, POOLINGS)
     layout = LAYOUTS[kind]
-    said = layout.prepare(module) if layout.prepare is not None else ()
+    said = prepare(module)
     if layout.masks:
         preprocessing = preprocessing.padded(_positions(module))
     return Backbone(

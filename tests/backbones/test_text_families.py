@@ -6,9 +6,12 @@ import transformers
 
 from backbones import load_backbone
 from backbones.core.errors import FrostlineError
+from backbones.deltas import save_delta
 from backbones.encoder import Encoder
+from backbones.lifecycle.distill.student import Shape, build_student
 from backbones.lifecycle.offsite.restack import restack
 from backbones.lm import load_language_model
+from backbones.merging import merge
 from backbones.pat import PATS
 from backbones.pat.sites import UnfitError
 from backbones.testing import check_backbone, check_pat, text_batch, tiny_bert, tiny_encoder
@@ -151,3 +154,31 @@ def test_for_a_text_model_without_sites_text_encoders_are_named(tmp_path, kind):
         FrostlineError, match=rf"is a {kind}, whose sites are not known\. Text encoders that are: Albert"
     ):
         load_backbone(str(tmp_path))
+
+
+@pytest.mark.parametrize("family", ENCODERS)
+def test_a_smaller_student_of_a_family_can_be_built_and_saved(tmp_path, family):
+    teacher = tiny_encoder(family)
+    found = build_student(teacher, Shape(layers=2, width=16, heads=2, inner=20), [1, 3]).backbone
+    assert (found.depth, found.width) == (2, 16)
+    inner = found.module.get_submodule(found.sites("fc2", 0)[0].path).in_features
+    assert inner == 20 and save_backbone(found, tmp_path / "student", {}).difference < 1e-6
+
+
+def test_a_delta_is_folded_into_copied_blocks_and_loads_without_us(tmp_path):
+    config = transformers.AlbertConfig(vocab_size=30, num_hidden_layers=3, embedding_size=16, hidden_size=24,
+                                       num_attention_heads=2, intermediate_size=48)  # fmt: skip
+    with torch.random.fork_rng():
+        transformers.AlbertModel(config).save_pretrained(tmp_path / "base")
+    tiny_bert().preprocessing.tokenizer.save_pretrained(tmp_path / "base")
+    backbone = load_backbone(str(tmp_path / "base"))
+    delta = PATS.load("lora")(layers="1").grow(backbone, 0)
+    with torch.no_grad():
+        for parameter in delta.parameters():
+            parameter += 0.1
+    wanted = Encoder(backbone, delta, precision="fp32").features(TEXTS)
+    save_delta(delta, tmp_path / "delta", str(tmp_path / "base"), 0)
+    merge(str(tmp_path / "base"), tmp_path / "delta", tmp_path / "merged")
+    found = load_backbone(str(tmp_path / "merged"))
+    assert torch.allclose(Encoder(found, precision="fp32").features(TEXTS), wanted, atol=1e-5)
+    assert transformers.AlbertModel.from_pretrained(tmp_path / "merged").config.num_hidden_groups == 3

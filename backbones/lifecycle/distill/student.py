@@ -17,7 +17,7 @@ from backbones.core.seed import derive, lent_generator
 from backbones.core.settings import Settings
 from backbones.lifecycle.distill.trace import Trace
 from backbones.pat.attention import BLANK
-from backbones.text import Reading, from_encoder
+from backbones.text import Reading, from_encoder, set_depth
 from backbones.vit import from_timm, from_transformers, timm_config
 
 STARTS = {
@@ -144,9 +144,10 @@ def _smaller(teacher: Backbone, size: Size) -> nn.Module:
 
 def _smaller_transformers(module: Any, size: Size) -> nn.Module:
     config = copy.deepcopy(module.config)
-    config.num_hidden_layers, config.hidden_size = size.layers, size.width
+    set_depth(config, range(size.layers))
+    config.hidden_size = size.width
     config.num_attention_heads = size.heads
-    names = [name for name in ("intermediate_size", "hidden_dim") if hasattr(config, name)]
+    names = [name for name in ("intermediate_size", "hidden_dim", "d_ff") if hasattr(config, name)]
     if names:
         setattr(config, names[0], size.inner)
     elif size.inner % size.width == 0:

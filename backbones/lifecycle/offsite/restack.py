@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from backbones.base import Backbone, Beside, Site, passed
+from backbones.text import set_depth
 
 
 class Shell(nn.Module):
@@ -48,7 +49,7 @@ def restack(backbone: Backbone, blocks: Sequence[int | None]) -> Backbone:
         module = copy.deepcopy(backbone.module)
     finally:
         setattr(parent, leaf, held)
-    _tell_depth(module, len(new))
+    _tell_depth(module, blocks)
     return Backbone(
         name=backbone.name,
         module=module,
@@ -76,14 +77,12 @@ def _block(old: Sequence[nn.Module], blocks: Sequence[int | None], place: int, b
     return copy.deepcopy(old[number]) if number in blocks[:place] else old[number]
 
 
-def _tell_depth(module: Any, depth: int) -> None:
+def _tell_depth(module: Any, blocks: Sequence[int | None]) -> None:
     config = getattr(module, "config", None)
-    if config is not None:  # of transformers; families that call it otherwise map this name
-        config.num_hidden_layers = depth
-        if hasattr(config, "num_hidden_groups"):  # ALBERT's layers, each with a block of its own
-            config.num_hidden_groups = depth
+    if config is not None:  # of transformers
+        set_depth(config, blocks)
     if isinstance(getattr(module, "feature_info", None), list):  # of timm: one entry for each block
-        module.feature_info = module.feature_info[:depth]
+        module.feature_info = module.feature_info[: len(blocks)]
 
 
 def _sites(backbone: Backbone, root: str, blocks: Sequence[int | None]) -> tuple[Site, ...]:
