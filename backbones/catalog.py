@@ -157,19 +157,20 @@ def text_model(name: str, options: LoadOptions) -> Backbone:
     window = options.max_tokens or min(most, stated.window or most)
     preprocessing = TextPreprocessing(loaded.tokenizer, window, prompt=stated.prompt, lower=stated.lower)
     pooling = stated.pooling or "mean"
-    return from_encoder(loaded.module, name, preprocessing, pooling=pooling, normalised=stated.normalised, notes=notes)
+    return from_encoder(loaded.module, name, preprocessing, pooling=pooling, normalised=stated.normalised,
+                        dense=stated.dense, notes=notes)  # fmt: skip
 
 
 def _sentence_folder(target: str) -> Path:
     """Return the folder in which a model may state how texts are read; of a hub's name, where the cache keeps it."""
     from transformers.utils.hub import cached_file
 
-    from backbones.sentences import FILES
+    from backbones.sentences import DENSE, FILES
 
     if Path(target).is_dir():
         return Path(target)
     quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
-    found = [cached_file(target, file, **quiet) for file in (*FILES, "1_Pooling/config.json")]
+    found = [cached_file(target, file, **quiet) for file in (*FILES, "1_Pooling/config.json", *DENSE)]
     return Path(found[0]).parent if found[0] is not None else Path("/nonexistent")
 
 

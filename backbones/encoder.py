@@ -64,12 +64,14 @@ class Encoder:
         Weights are read afresh at every call, so that a changed weight can never meet an old entry.
         """
         delta = self.delta.fingerprint() if self.delta is not None else ""
+        described = getattr(self.backbone.reading, "described", None) if layer is None else None
         return digest_json(
             {
                 "format": 1,
                 "backbone": self.backbone.fingerprint(),
                 "delta": delta if layer is None or self._touches_below(layer) else "",
                 "preprocessing": self.backbone.preprocessing.described(),
+                **({"reading": described()} if described is not None else {}),
                 "precision": self.precision,
                 "chunk": self.chunk,
                 "device": self.backbone.device.type,

@@ -229,7 +229,7 @@ def _beside(base: str, target: str) -> list[Path]:
 def _copy(source: Path, target: Path) -> None:
     if source.is_dir():
         target.mkdir()
-        for path in source.glob("*.json"):
+        for path in [*source.glob("*.json"), *source.glob("*.safetensors"), *source.glob("*.bin")]:
             _copy(path, target / path.name)
     else:
         shutil.copyfile(source, target)

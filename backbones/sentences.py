@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from backbones.core.artifacts import write_json
+from backbones.core.artifacts import save_tensors, write_json
 from backbones.core.errors import FrostlineError
 from backbones.core.reading import read_json
 from backbones.core.tokens import TextPreprocessing
-from backbones.text import POOLINGS, Reading
+from backbones.text import ACTIVATIONS, POOLINGS, Dense, Reading
+from backbones.weightfiles import NAMES, read_weights, weights_in
 
 MODES = {  # as sentence-transformers calls them
     "cls_token": "cls",
@@ -26,6 +27,8 @@ LENGTHS = tuple(
     for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
 FILES = (STEPS, PROMPTS, *LENGTHS)
+DENSE = tuple(f"2_Dense/{name}" for name in ("config.json", *NAMES))  # where a hub keeps it
+_WITH_DENSE = (["Transformer", "Pooling", "Dense"], ["Transformer", "Pooling", "Dense", "Normalize"])
 _HARMLESS = ("Transformer", "Pooling", "Normalize", "Dropout")  # the last does nothing once training is over
 
 
@@ -39,6 +42,7 @@ class Sentences:
         window: most tokens of a text, None where the folder states no number.
         lower: whether texts are written in small letters first.
         prompt: what every text opens with.
+        dense: a layer between pooling and division, None for none.
     """
 
     pooling: str | None = None
@@ -46,6 +50,7 @@ class Sentences:
     window: int | None = None
     lower: bool = False
     prompt: str = ""
+    dense: Dense | None = None
 
     def notes(self, most: int | None) -> tuple[str, ...]:
         """Return what a user must know; ``most``: tokens that the model itself takes."""
@@ -82,19 +87,29 @@ def read_sentences(folder: Path, pooling: str | None = None) -> Sentences:
     plain = Sentences(pooling, False, window, bool(stated.get("do_lower_case")), prompt)
     if pooling is not None or "Pooling" not in paths:
         return plain
-    further = [kind for kind in paths if kind not in _HARMLESS]
+    order = [str(step.get("type", "")).rpartition(".")[2] for step in steps]
+    dense = _dense(folder / paths["Dense"]) if order in _WITH_DENSE else None
+    further = [kind for kind in paths if kind not in _HARMLESS and not (kind == "Dense" and dense is not None)]
     if further or said.get("truncate_dim"):
         asked = f"has the module {further[0]}" if further else f"cuts features to {said['truncate_dim']} numbers"
         raise _unfit(folder, asked)
     held = _table(folder / paths["Pooling"] / "config.json")
     if prompt and held.get("include_prompt") is False:
         raise _unfit(folder, f"leaves its default prompt {prompt!r} out of the pooling (include_prompt = false)")
-    return replace(plain, pooling=_pooling(folder, held), normalised="Normalize" in paths)
+    return replace(plain, pooling=_pooling(folder, held), normalised="Normalize" in paths, dense=dense)
 
 
 def write_sentences(folder: Path, reading: Reading, prepare: TextPreprocessing, width: int) -> None:
     """State pooling, length and prompt as sentence-transformers does, so that it reads the folder too."""
-    kinds = [("", "Transformer"), ("1_Pooling", "Pooling"), *([("2_Normalize", "Normalize")] * reading.normalised)]
+    kinds = [("", "Transformer"), ("1_Pooling", "Pooling")]
+    if reading.dense is not None:
+        kinds.append(("2_Dense", "Dense"))
+        stated = {"in_features": width, "out_features": width, "bias": reading.dense.bias is not None}
+        kind = f"torch.nn.modules.{'linear' if reading.dense.activation == 'Identity' else 'activation'}"
+        facts = {**stated, "activation_function": f"{kind}.{reading.dense.activation}"}
+        write_json(folder / "2_Dense" / "config.json", facts)
+        save_tensors(folder / "2_Dense" / "model.safetensors", reading.dense.tensors())
+    kinds += [(f"{len(kinds)}_Normalize", "Normalize")] * reading.normalised
     steps = [
         {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for number, (path, kind) in enumerate(kinds)
@@ -116,6 +131,26 @@ def _pooling(folder: Path, held: dict[str, Any]) -> str:
     if found not in POOLINGS:
         raise _unfit(folder, f"pools by {' and '.join(modes) or 'unknown means'}")
     return str(found)
+
+
+def _dense(folder: Path) -> Dense | None:
+    """Return a dense layer from a width to itself, None for one that changes the width.
+
+    Raises:
+        FrostlineError: an unknown activation, or weights that are missing or of another shape.
+    """
+    stated = _table(folder / "config.json")
+    width, out = stated.get("in_features"), stated.get("out_features")
+    if width is None or width != out:
+        return None
+    activation = str(stated.get("activation_function", "")).rpartition(".")[2]
+    if activation not in ACTIVATIONS:
+        raise _unfit(folder, f"has the activation {activation or 'nothing'}")
+    tensors = read_weights(weights_in(folder))
+    weight, bias = tensors.get("linear.weight"), tensors.get("linear.bias")
+    if weight is None or tuple(weight.shape) != (out, width) or (bias is None) == bool(stated.get("bias", True)):
+        raise FrostlineError(f"{folder} holds no linear layer from {width} to {out}; copy the model again.")
+    return Dense(weight.float(), None if bias is None else bias.float(), activation)
 
 
 def _prompt(folder: Path, said: dict[str, Any]) -> str:

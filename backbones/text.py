@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from backbones.base import Backbone, Beside
+from backbones.core.artifacts import digest_tensors
 from backbones.core.errors import FrostlineError, unknown
 from backbones.core.tokens import TextPreprocessing
 from backbones.vit import Layout, find_sites
@@ -245,6 +246,7 @@ def from_encoder(
     *,
     pooling: str = "mean",
     normalised: bool = False,
+    dense: Dense | None = None,
     notes: tuple[str, ...] = (),
 ) -> Backbone:
     """View a transformers text encoder as a Backbone.
@@ -255,6 +257,7 @@ def from_encoder(
         preprocessing: how texts become batches.
         pooling: what the feature is, see ``POOLINGS``.
         normalised: whether features are divided by their length.
+        dense: what pooled states go through before that.
         notes: remarks of the loader.
 
     Raises:
@@ -278,7 +281,7 @@ def from_encoder(
         prefix_tokens=preprocessing.opening(),
         patch=0,
         preprocessing=preprocessing,
-        read=Reading(pooling, normalised, layout.masks),
+        read=Reading(pooling, normalised, layout.masks, dense),
         modality="text",
         special=lambda batch: batch[:, 2].bool(),
         special_tokens=int(preprocessing.tokenizer.num_special_tokens_to_add()),
@@ -297,6 +300,39 @@ def _positions(module: Any) -> int | None:
 USUAL_TOKENS = 64  # of a sentence or two: decides how many texts go forward at a time
 
 
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "Identity": lambda found: found,
+    "Tanh": torch.tanh,
+    "ReLU": torch.relu,
+    "GELU": torch.nn.functional.gelu,
+    "Sigmoid": torch.sigmoid,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Dense:
+    """A linear layer behind the pooling, as sentence-transformers calls it.
+
+    Args:
+        weight: float32, shape (width, width).
+        bias: float32, shape (width,), None for none.
+        activation: one of ``ACTIVATIONS``.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    activation: str
+
+    def __call__(self, found: Tensor) -> Tensor:
+        """Return what becomes of pooled states, (batch, width)."""
+        bias = None if self.bias is None else self.bias.to(found)
+        return ACTIVATIONS[self.activation](torch.nn.functional.linear(found, self.weight.to(found), bias))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the weights by the names that they have in a file."""
+        return {"linear.weight": self.weight, **({} if self.bias is None else {"linear.bias": self.bias})}
+
+
 @dataclass(frozen=True)
 class Reading:
     """How the feature of a text is read.
@@ -305,11 +341,18 @@ class Reading:
         pooling: see ``POOLINGS``.
         normalised: whether the feature is divided by its length.
         masks: whether the model makes its own masks, see ``TextLayout``.
+        dense: what pooled states go through, None for nothing.
     """
 
     pooling: str
     normalised: bool
     masks: bool = False
+    dense: Dense | None = None
+
+    def described(self) -> dict[str, Any]:
+        """Return what decides a feature beside the states, for keys."""
+        dense = None if self.dense is None else [self.dense.activation, digest_tensors(self.dense.tensors())]
+        return {"pooling": self.pooling, "normalised": self.normalised, "dense": dense}
 
     def __call__(self, module: Any, batch: Tensor) -> Tensor:
         """Return features, float of shape (batch, width)."""
@@ -324,4 +367,5 @@ class Reading:
     def pool(self, states: Tensor, mask: Tensor) -> Tensor:
         """Return features of hidden states (batch, tokens, width) under a mask (batch, tokens), True on tokens."""
         found = POOLERS[self.pooling](states, mask)
+        found = found if self.dense is None else self.dense(found)
         return normalize(found, dim=1) if self.normalised else found

@@ -1,10 +1,13 @@
 """Families of text encoders: sites, the model's own features, PATs, folders, and what is said where there are none."""
 
+import json
+
 import pytest
 import torch
 import transformers
 
 from backbones import load_backbone
+from backbones.catalog import LoadOptions
 from backbones.core.errors import FrostlineError
 from backbones.deltas import save_delta
 from backbones.encoder import Encoder
@@ -182,3 +185,49 @@ def test_a_delta_is_folded_into_copied_blocks_and_loads_without_us(tmp_path):
     found = load_backbone(str(tmp_path / "merged"))
     assert torch.allclose(Encoder(found, precision="fp32").features(TEXTS), wanted, atol=1e-5)
     assert transformers.AlbertModel.from_pretrained(tmp_path / "merged").config.num_hidden_groups == 3
+
+
+def write_sentence_t5(folder, *, width=24, out=24, activation="torch.nn.modules.linear.Identity", bias=False):
+    """A folder as sentence-T5 is published: encoder, mean, dense layer, division by the length."""
+    backbone = tiny_encoder("t5")
+    for part in (backbone.module, backbone.preprocessing.tokenizer):
+        part.save_pretrained(folder)
+    kinds = {"": "Transformer", "1_Pooling": "Pooling", "2_Dense": "Dense", "3_Normalize": "Normalize"}
+    steps = [
+        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for number, (path, kind) in enumerate(kinds.items())
+    ]
+    (folder / "modules.json").write_text(json.dumps(steps))
+    stated = {"in_features": width, "out_features": out, "bias": bias, "activation_function": activation}
+    for name, values in (("1_Pooling", {"pooling_mode_mean_tokens": True}), ("2_Dense", stated)):
+        (folder / name).mkdir()
+        (folder / name / "config.json").write_text(json.dumps(values))
+    weight = torch.linspace(-1, 1, width * out).view(out, width)
+    made = {"linear.weight": weight, **({"linear.bias": torch.linspace(0, 1, out)} if bias else {})}
+    torch.save(made, folder / "2_Dense" / "pytorch_model.bin")
+    return backbone, made
+
+
+@pytest.mark.parametrize("bias, activation", [(False, "torch.nn.modules.linear.Identity"), (True, "torch.nn.Tanh")])
+def test_a_dense_layer_behind_the_pooling_is_part_of_the_feature(tmp_path, bias, activation):
+    plain, made = write_sentence_t5(tmp_path / "one", bias=bias, activation=activation)
+    wanted = own_means(plain, TEXTS) @ made["linear.weight"].T + made.get("linear.bias", 0)
+    wanted = torch.nn.functional.normalize(torch.tanh(wanted) if "Tanh" in activation else wanted, dim=1)
+    backbone = load_backbone(str(tmp_path / "one"))
+    assert torch.allclose(Encoder(backbone, precision="fp32").features(TEXTS), wanted, atol=1e-6)
+    assert save_backbone(backbone, tmp_path / "two", {}).difference == 0.0
+    delta = PATS.load("lora")().grow(backbone, 0)
+    save_delta(delta, tmp_path / "delta", str(tmp_path / "one"), 0)
+    assert merge(str(tmp_path / "one"), tmp_path / "delta", tmp_path / "merged").difference < 1e-5
+
+
+def test_a_dense_layer_that_changes_the_width_is_named(tmp_path):
+    write_sentence_t5(tmp_path / "one", out=12)
+    with pytest.raises(FrostlineError, match="has the module Dense, which is not done here; pass a pooling"):
+        load_backbone(str(tmp_path / "one"))
+    assert load_backbone(str(tmp_path / "one"), LoadOptions(pooling="mean")).width == 24
+
+
+def test_features_read_in_another_way_have_another_key():
+    one, two = (Encoder(tiny_bert(pooling=pooling), precision="fp32") for pooling in ("mean", "cls"))
+    assert one.key() != two.key() and one.key(1) == two.key(1)  # what enters a block is the same for both

@@ -169,7 +169,9 @@ def _view(teacher: Backbone, module: Any, size: Size) -> Backbone:
     if teacher.modality == "text":
         reading = teacher.reading
         assert isinstance(reading, Reading)
-        return from_encoder(module, name, prepare, pooling=reading.pooling, normalised=reading.normalised)
+        dense = reading.dense if size.width == teacher.width else None  # of the teacher's width
+        how, unit = reading.pooling, reading.normalised
+        return from_encoder(module, name, prepare, pooling=how, normalised=unit, dense=dense)
     return (from_transformers if hasattr(module, "config") else from_timm)(module, name, prepare)
 
 
