@@ -60,7 +60,7 @@ class Options:
     best: Annotated[int, option("how many assignments to give", RULES)] = 1
     margins: Annotated[bool, option("prove what each role is worth", RULES)] = True
     time_limit: Annotated[
-        float | None, option("seconds for one passage in all (default: 10, and what scoring takes)", RULES)
+        float | None, option("seconds for one passage in all; if not given, 10 to decode and 10 to explain", RULES)
     ] = None
 
     def make_scorer(self) -> tuple[Scorer, str]:

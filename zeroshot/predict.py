@@ -29,7 +29,7 @@ from zeroshot.result import Result
 from zeroshot.scorers.base import Scorer, load
 from zeroshot.scoring import score
 
-DECODING = 10.0  # seconds for decoding and explaining one passage where no limit is given
+EACH = 10.0  # seconds for decoding one passage, and as many for explaining it, where no limit is given
 
 
 def make_constraints(
@@ -160,8 +160,10 @@ class Predictor:
 
     def _left(self, prepared: Prepared, decoding: Decoding | None = None) -> float:
         """Return the seconds that are left of those for a passage."""
-        limit, spent = self.settings.time_limit, 0.0 if decoding is None else decoding.seconds
-        return max(0.0, DECODING - spent if limit is None else limit - prepared.seconds - spent)
+        limit = self.settings.time_limit
+        if limit is None:
+            return EACH
+        return max(0.0, limit - prepared.seconds - (0.0 if decoding is None else decoding.seconds))
 
     def decode(self, prepared: Prepared, without: tuple[str, ...] = (), *, plain: bool = False) -> Decoding:
         """Decode a scored passage.

@@ -27,7 +27,7 @@ class PredictSettings(Settings):
         without: constraints that are switched off.
         best: number of assignments to give; margins: whether to prove what each role is worth.
         time_limit: seconds for one passage: scoring, decoding and explaining. None: scoring takes what it takes, and
-            the rest 10 seconds at most.
+            the others 10 seconds each at most.
     """
 
     candidates: Candidates | None = None
