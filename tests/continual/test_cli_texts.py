@@ -13,7 +13,7 @@ from backbones.testing_models import WORDS
 
 
 def command(place: Path, *words: object) -> list[str]:
-    common = ["--benchmark", "text", "--data-root", place, "--backbone", place / "encoder", "--increment", 2]
+    common = ["--benchmark", "text", "--data-root", place / "data", "--backbone", place / "encoder", "--increment", 2]
     return [*map(str, common), "--store", str(place / "store"), "--tune-set", "epochs=1", *map(str, words)]
 
 
@@ -27,8 +27,9 @@ def place(tmp_path_factory) -> Path:
     words = [word for word in WORDS if len(word) > 2]
     names = words[:4]
     rows = [f"{name} {word} {name},about {name}" for name in names for word in words[4:]]
+    (place / "data").mkdir()
     for part, some in (("train", rows[::2]), ("test", rows[1::2])):
-        (place / f"{part}.csv").write_text("\n".join(["text,label", *some]) + "\n")
+        (place / "data" / f"{part}.csv").write_text("\n".join(["text,label", *some]) + "\n")
     return place
 
 
@@ -90,7 +91,7 @@ def test_each_mistake_is_answered(place, words, said):
 
 
 def test_images_and_texts_are_not_mixed(place):
-    code, _, err = cil("--benchmark", "text", "--data-root", place, "--backbone", "bundled:vit-micro")
+    code, _, err = cil("--benchmark", "text", "--data-root", place / "data", "--backbone", "bundled:vit-micro")
     assert code == 2 and "is of texts, but backbone 'bundled:vit-micro' takes images" in err
     code, _, err = cil("--backbone", place / "encoder")
     assert code == 2 and "is of images" in err and "takes texts" in err
