@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from backbones.core.errors import FrostlineError, unknown
 from backbones.core.samples import Progress, silent
-from benchmarks.ontologies import Ontology, load_ontology, registered_ontology
+from benchmarks.ontologies import Ontology, fitting_ontology, load_ontology, registered_ontology
 from benchmarks.passages import Passage, check_against, check_passage, read_record
 from zeroshot.build import build
 from zeroshot.candidates import find_mentions, sentences
@@ -71,7 +71,8 @@ class Predictor:
 
     Args:
         scorer: answers requests; see zeroshot.scorers.make_scorer.
-        ontology: name, file or object; it wins over the passage's own. None: the passage must name one.
+        ontology: name, file or object; it wins over the passage's own. None: the passage names one, or its event
+            types tell which.
         settings: how roles are decided.
         name: what results call the scorer.
 
@@ -215,10 +216,14 @@ class Predictor:
                 return self.ontology, (f"ontology {self.ontology.name!r} is used; the document names {own!r}.",)
             return self.ontology, ()
         if passage.ontology is None:
-            raise FrostlineError(
-                f"document {passage.doc_id!r} names no ontology: "
-                "pass one, such as --ontology ace or --ontology my.toml."
-            )
+            fitting = fitting_ontology(event.type for event in passage.events)
+            if fitting is None:
+                raise FrostlineError(
+                    f"document {passage.doc_id!r} names no ontology: "
+                    "pass one, such as --ontology ace or --ontology my.toml."
+                )
+            note = f"the document names no ontology; {fitting!r} has all its event types and was taken"
+            return registered_ontology(fitting), (f"{note}; --ontology chooses another.",)
         try:
             return registered_ontology(passage.ontology), ()
         except FrostlineError as error:

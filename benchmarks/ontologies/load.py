@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,14 @@ def registered_ontology(name: str) -> Ontology:
         known = unknown("ontology", name, ONTOLOGIES.names())
         raise FrostlineError(f"{known} One of your own is passed as a file: --ontology FILE.")
     return _named(name)
+
+
+def fitting_ontology(types: Iterable[str]) -> str | None:
+    """Return the name of the smallest registered ontology that has all these event types, None if none has."""
+    wanted = set(types)
+    held = {name: _named(name) for name in ONTOLOGIES.names()} if wanted else {}
+    fitting = [name for name, known in held.items() if all(known.event_type(kind) for kind in wanted)]
+    return min(fitting, key=lambda name: (len(held[name].events), name), default=None)
 
 
 @cache
