@@ -63,6 +63,11 @@ def _loader(name: str) -> Loader:
     if name and Path(name).is_dir():
         folder: Loader = BACKBONES.load("DIR")
         return folder
+    if name and Path(name).is_file():
+        raise FrostlineError(
+            f"backbone {name!r} is a file; pass the folder that holds it, or the name of its model with --weights "
+            f"{name}."
+        )
     named = [] if ":" in name else [f"{'hf' if '/' in name else 'timm'}:{name}"]
     close = [*nearest(name, BACKBONES.names()), *named] or ["bundled:vit-micro"]
     raise FrostlineError(

@@ -167,6 +167,12 @@ def test_a_folder_in_place_of_a_file_is_named_with_the_file_in_it(tmp_path):
         read_weights(tmp_path)
 
 
+def test_a_file_in_place_of_a_folder_is_named_with_what_to_do(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"x")
+    with pytest.raises(FrostlineError, match=r"is a file; pass the folder that holds it, or .* --weights .*model"):
+        load_backbone(str(tmp_path / "model.safetensors"))
+
+
 @pytest.mark.parametrize("kind", ["image", "text"])
 def test_folders_that_are_not_whole_are_named_before_they_are_read(tmp_path, kind):
     if kind == "image":
