@@ -40,6 +40,8 @@ class SeenError(Exception):
 
 def elsewhere(model: LanguageModel, *, run: bool = True) -> tuple[LanguageModel, list[int]]:
     """Return the model on the device ``meta``, and where its passes are counted."""
+    if not hasattr(model.module, "set_attn_implementation"):
+        pytest.skip("this transformers cannot change how a model attends")
     module, passes = copy.deepcopy(model.module).to("meta"), []
     module.set_attn_implementation("eager")  # the other one looks into masks
 
