@@ -23,6 +23,7 @@ LISTS = {  # word -> where its registry is; imported when it is asked for
     "constraints": ("zeroshot.constraints", "CONSTRAINTS"),
     "ontologies": ("benchmarks.ontologies", "ONTOLOGIES"),
     "formats": ("benchmarks.passages", "FORMATS"),
+    "imports": ("benchmarks.passages", "IMPORTS"),
 }
 Inputs = Annotated[
     list[Path], typer.Argument(help="passages: files, folders, - for standard input, or the name of a sample")

@@ -1,7 +1,7 @@
 """Passages: texts with events, and the formats that they are written in."""
 
 from benchmarks.passages.check import check_against, check_passage, resolve_event_type
-from benchmarks.passages.formats import FORMATS, losses
+from benchmarks.passages.formats import FORMATS, IMPORTS, losses
 from benchmarks.passages.reader import read_passages, read_record
 from benchmarks.passages.schema import native_schema
 from benchmarks.passages.source import ReadLimits
@@ -9,6 +9,7 @@ from benchmarks.passages.types import Argument, Event, Mention, Passage, Trigger
 
 __all__ = [
     "FORMATS",
+    "IMPORTS",
     "Argument",
     "Event",
     "Mention",

@@ -205,6 +205,12 @@ def test_an_event_as_an_argument_is_left_out_with_a_note(files: dict[str, str], 
     assert any("an event as an argument of an event was left out" in note for note in notes)
 
 
+def test_features_of_a_cas_that_lead_nowhere_are_none(tmp_path: Path) -> None:
+    record = cas()
+    record["%FEATURE_STRUCTURES"][2] |= {"@sofa": None, "@other": [], "@lost": 99}
+    assert facts(read(tmp_path, {"d.json": json.dumps(record)})[0]) == ATTACK
+
+
 def test_a_record_without_events_is_read_and_said_to_have_none(tmp_path: Path) -> None:
     passage, notes = read(tmp_path, {"d.json": json.dumps({"data": {"text": TEXT}, "annotations": []})})
     assert passage.events == () and "read as Label Studio: there is no event in it" in notes[0]

@@ -48,7 +48,7 @@ class _Structure:
 def _json(record: Node) -> Passage:
     held: dict[str, _Structure] = {}
     for row in record.need("%FEATURE_STRUCTURES").items():
-        leads = {key[1:]: _names(value) for key, value in row.object().items() if key.startswith("@")}
+        leads = {key[1:]: _names(value) for key, value in row.object().items() if key.startswith("@") and _names(value)}
         leads[""] = _names(row.object().get("%ELEMENTS"))
         values = {key: value for key, value in row.object().items() if key[:1] not in "%@^"}
         held[row.need("%ID").identifier()] = _Structure(row.need("%TYPE").name(), row, values, leads)
