@@ -15,6 +15,7 @@ from benchmarks.languages import AKIN, guess, main, named
 from benchmarks.passages.check import check_passage, doubt
 from benchmarks.passages.files import File, found_in
 from benchmarks.passages.formats import FORMATS, detect, form_named, reader_of
+from benchmarks.passages.formats.foreign import refuse_list
 from benchmarks.passages.nodes import Note, misread, tidy, unheard
 from benchmarks.passages.nodes import brief as shown
 from benchmarks.passages.raw import raw_passage
@@ -41,6 +42,7 @@ def read_record(record: Mapping[str, Any], where: str, *, format: str | None = N
     Raises:
         FrostlineError: names the place, the JSON path, what was expected and found, and the fix.
     """
+    refuse_list(record, where)
     if not isinstance(record, Mapping):
         raise misread(
             where, "$", shown(record), "an object", "A passage is a JSON object, one for each line or record."

@@ -116,6 +116,13 @@ FOREIGN = {
     "min.json": (b'{"text": "a", "annotator": 1, "annotation_id": 2}', "Label Studio (JSON-MIN)"),
     "ubiai.json": (b'{"document": "a", "tokens": [], "relations": []}', "UBIAI"),
     "hf.jsonl": (b'{"tokens": ["a"], "ner_tags": [0]}', "Hugging Face"),
+    "task.json": (b'{"id": 1, "data": {"text": "a"}}', "Label Studio (a task without annotations)"),
+    "html.json": (
+        b'{"data": {"html": "<p>a</p>"}, "annotations": [{"result": [{"id": "a", "value": {"start": "/p[1]/text()[1]", '
+        b'"end": "/p[1]/text()[1]", "startOffset": 0, "endOffset": 1, "hypertextlabels": ["P"]}}]}]}', "places in HTML",
+    ),
+    "spacy2.json": (b'[["Rebels", {"entities": [[0, 6, "PER"]]}]]', "spaCy's training data"),
+    "words": (b"Rebels attacked the port.\n", "neither JSON nor a format that is known"),
     "pub.json": (b'{"text": "a", "denotations": []}', "PubAnnotation"),
 }  # fmt: skip
 

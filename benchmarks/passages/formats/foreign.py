@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from backbones.core.errors import FrostlineError
-from benchmarks.passages.files import File
+from benchmarks.passages.files import JSON, File
 
 _NO_EVENTS = "it holds {} and no events with arguments"
 _NATIVE = "Write each text with its events in the native form (`eae-zero schema`)"
@@ -48,6 +48,10 @@ RECORDS: Mapping[str, tuple[Callable[[Record], bool], str, str]] = {  # tool -> 
     "Label Studio (JSON-MIN)": (
         lambda record: "annotator" in record and "annotation_id" in record,
         "labelled spans without their relations", "Export the project as JSON, whose relations are read",
+    ),
+    "Label Studio (a task without annotations)": (
+        lambda record: isinstance(record.get("data"), Mapping) and not isinstance(record.get("content"), str),
+        "a text", "Export the annotated project as JSON, whose relations are read",
     ),
     "Argilla": (_has("fields", "responses"), "labelled spans", _SPANS),
     "LightTag": (_has("examples", "schema_id"), "labelled spans", _SPANS),
@@ -100,6 +104,13 @@ def refuse_record(record: Record, where: str) -> None:
             raise FrostlineError(f"{where}: a record of {tool}; {_NO_EVENTS.format(holds)} that can be read. {what}.")
 
 
+def refuse_list(record: object, where: str) -> None:
+    """Raise FrostlineError if a record is a list that a tool writes."""
+    if isinstance(record, list) and len(record) == 2 and isinstance(record[0], str) and isinstance(record[1], Mapping):
+        holds = _NO_EVENTS.format("a text and labelled spans")
+        raise FrostlineError(f"{where}: a record of spaCy's training data; {holds} that can be read. {_SPANS}.")
+
+
 def refuse_text(file: File, head: bytes, root: str | None) -> None:
     """Raise FrostlineError if a file is of a kind that holds no passages.
 
@@ -140,4 +151,6 @@ def _of_lines(lines: list[str], file: File) -> tuple[str, str, str]:
         return "YAML", "what JSON could hold as well", "Write it as JSON"
     if file.ends(".md", ".rst", ".log", ".text"):
         return "plain text", "words", f"Name it .txt {_FOUND.removeprefix('or as raw text (.txt) ')}"
+    if lines[0][:1].isalpha() and not file.ends(*JSON) and file.name != "standard input":
+        return "neither JSON nor a format that is known", "words", f"Plain text is called .txt: {_FOUND}"
     return "", "", ""

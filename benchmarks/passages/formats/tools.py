@@ -40,6 +40,11 @@ def _label_studio(record: Node) -> Passage:
             links.append(Link(source, target, _label(row), row))
             continue
         value = row.get("value")
+        if value is not None and value.get("startOffset") is not None:
+            fix = (
+                "Annotate plain text (the tag Text in place of HyperText), or write the spans as characters of a text."
+            )
+            raise value.fail("characters of a text as start and end", fix, found="places in HTML")
         if value is not None and value.get("start") is not None and value.get("end") is not None:
             found = builder.chars(value, value.need("start"), value.need("end"), value.optional("text"))
             spots[row.need("id").identifier()] = Spot(found, _label(value))
