@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -115,8 +117,30 @@ def read_passages(
     if format is not None:
         FORMATS.load(format)
     given = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    reader = _Reader(trigger, event_type, language, format, note, limits or ReadLimits(), stdin)
+    reader = _Reader(trigger, event_type, language, format, _Notes(note), limits or ReadLimits(), stdin)
     return reader.read(given, on_error, skipped)
+
+
+class _Notes:
+    """Passes notes on: of those that differ in numbers alone the first few, and at the end how many there were."""
+
+    MOST = 5
+
+    def __init__(self, note: Note) -> None:
+        self._note = note
+        self._counts: Counter[str] = Counter()
+
+    def __call__(self, words: str) -> None:
+        kind = re.sub(r"\d+", "N", words.partition(": ")[2])
+        self._counts[kind] += 1
+        if self._counts[kind] <= self.MOST:
+            self._note(words)
+
+    def end(self) -> None:
+        """Say how many were not passed on."""
+        for kind, count in self._counts.items():
+            if count > self.MOST:
+                self._note(f"{count - self.MOST} more of these: {kind}")
 
 
 @dataclass(frozen=True)
@@ -125,7 +149,7 @@ class _Reader:
     event_type: str | None
     language: str | None
     format: str | None
-    note: Note
+    note: _Notes
     limits: ReadLimits
     stdin: BinaryIO | None
 
@@ -138,6 +162,7 @@ class _Reader:
                     raise found
                 elif skipped is not None:
                     skipped(found)
+        self.note.end()
 
     def _passages(self, path: Path | str) -> Iterator[Passage | FrostlineError]:
         """Yield passages and what is wrong with those that are none."""

@@ -99,6 +99,16 @@ def test_a_key_that_nobody_knows_is_ignored_and_told(path: str, kind: str) -> No
     assert len(notes) == 1 and f'the key "{key}" is none of a {kind} and was ignored' in notes[0]
 
 
+def test_notes_of_one_kind_are_told_five_times_and_then_counted(tmp_path: Path) -> None:
+    lines = [json.dumps(RECORDS["native"] | {"split": "train", **({"x": 1} if at == 7 else {})}) for at in range(9)]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    notes: list[str] = []
+    assert len(list(read_passages(tmp_path / "a.jsonl", note=notes.append))) == 9
+    assert [("split" in note, note.startswith("4 more of these")) for note in notes] == [
+        *[(True, False)] * 5, (False, False), (True, True),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("key", "slip"), [("entities", "entitys"), ("language", "languag"), ("constraints", "constraint")]
 )
