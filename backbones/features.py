@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from safetensors.torch import load as parse_tensors
 from torch import Tensor
 
 from backbones.core.artifacts import metadata_of, tensor_bytes, write_bytes
+from backbones.core.errors import FrostlineError
 from backbones.core.places import cache_folder
 from backbones.core.samples import Progress, Samples, silent
 from backbones.encoder import Encoder
@@ -41,7 +43,7 @@ class FeatureStore:
 
     Entries are shards named by the SHA-256 of their bytes, written atomically, and hold the key that they belong to: a
     truncated, corrupt or misplaced shard is found out, removed and computed again, and any number of processes may
-    share one folder.
+    share one folder. A folder that cannot be read or written to makes work slower, never impossible; ``notes`` say so.
 
     Args:
         folder: where shards are kept; None keeps features in memory only.
@@ -138,27 +140,25 @@ class FeatureStore:
         missing = self._count(table, digests)
         if planned is not None:
             planned(len(missing) * layer / encoder.backbone.depth)
-        self._fill(
-            encoder,
-            layer,
-            table,
-            samples,
-            missing,
-            lambda indices: encoder.activations([samples[i] for i in indices], layer),
-            progress,
-            phase,
-        )
-        return Activations(table.shards, [table.rows[d] for d in digests], encoder.backbone.preprocessing.join)
+        rows = self._activations(encoder, samples, layer, table)
+        self._fill(encoder, layer, table, samples, missing, rows.compute, progress, phase)
+        rows.places = [table.rows.get(d) for d in digests]
+        return rows
 
     def stored(self, encoder: Encoder, samples: Samples, layer: int) -> Activations | None:
         """Return activations of block ``layer`` if all are stored already, else None; computes nothing."""
         if self.folder is None:
             return None
         table = self._table(encoder.key(layer), in_memory=False)
-        digests = _rows(samples)
-        if any(d not in table.rows for d in digests):
-            return None
-        return Activations(table.shards, [table.rows[d] for d in digests], encoder.backbone.preprocessing.join)
+        rows = self._activations(encoder, samples, layer, table)
+        return None if None in rows.places else rows
+
+    def _activations(self, encoder: Encoder, samples: Samples, layer: int, table: _Table) -> Activations:
+        def compute(indices: Sequence[int]) -> Tensor:
+            return encoder.activations([samples[i] for i in indices], layer)
+
+        places = [table.rows.get(d) for d in _rows(samples)]
+        return Activations(table.shards, places, encoder.backbone.preprocessing.join, compute, self._note)
 
     def missing(self, encoder: Encoder, samples: Samples) -> int:
         """Return how many different samples would have to be encoded."""
@@ -191,19 +191,19 @@ class FeatureStore:
         waiting: list[bytes] = []
         began = time.monotonic()
 
-        def keep() -> None:
-            if waiting:
-                self._keep(key, table, waiting, torch.cat(pending), in_memory=layer is None)
+        def keep() -> bool:
+            kept = not waiting or self._keep(key, table, waiting, torch.cat(pending), in_memory=layer is None)
             pending.clear()
             waiting.clear()
+            return kept
 
         try:
             group = None
             for done, kind, part in parts(missing, groups, chunk):
                 if not done:
                     progress(phase, 0, len(missing))
-                if layer is not None and kind != group:
-                    keep()  # the rows of a shard have one shape
+                if layer is not None and kind != group and not keep():  # the rows of a shard have one shape
+                    break
                 group = kind
                 rows = compute(part)
                 if encoder.chunk != chunk:
@@ -212,7 +212,8 @@ class FeatureStore:
                 waiting.extend(digests[i] for i in part)
                 size = len(waiting) * rows[0].numel() * rows.element_size()
                 if size >= SHARD_BYTES or time.monotonic() - began >= SHARD_SECONDS:
-                    keep()
+                    if not keep():
+                        break  # more of what cannot be kept would be computed for nothing
                     began = time.monotonic()
                 progress(phase, done + len(part), len(missing))
         finally:
@@ -220,19 +221,31 @@ class FeatureStore:
         if encoder.chunk != chunk and layer is not None:
             raise MemoryError("memory ran out while activations were computed; pass a smaller chunk")
 
-    def _keep(self, key: str, table: _Table, digests: list[bytes], rows: Tensor, *, in_memory: bool) -> None:
+    def _keep(self, key: str, table: _Table, digests: list[bytes], rows: Tensor, *, in_memory: bool) -> bool:
+        """Keep rows on disk, or at least in memory where they may be; returns whether they are kept anywhere."""
         names = torch.from_numpy(np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 16).copy())
         place = len(table.held) if in_memory else len(table.shards)
         if self.folder is not None:
             content = tensor_bytes({"digests": names, "rows": rows}, {"key": key})
             path = self._place(key) / f"{hashlib.sha256(content).hexdigest()}.safetensors"
-            write_bytes(path, content)
+            try:
+                write_bytes(path, content)
+            except FrostlineError as error:
+                self._note(f"the feature store keeps nothing more, the run goes on without it: {error}")
+                if not in_memory:
+                    return False
             if not in_memory:
                 table.shards.append(path)
         if in_memory:
             table.held.append(rows)
         for row, digest in enumerate(digests):
             table.rows.setdefault(digest, (place, row))
+        return True
+
+    def _note(self, text: str) -> None:
+        """Note a thing once."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     def _place(self, key: str) -> Path:
         assert self.folder is not None
@@ -243,21 +256,35 @@ class FeatureStore:
             self._tables.move_to_end(key)
             return self._tables[key]
         table = _Table()
-        if self.folder is not None and self._place(key).is_dir():
-            for path in sorted(self._place(key).glob("*.safetensors")):
-                self._take(key, table, path, in_memory=in_memory)
+        for path in self._shards(key):
+            self._take(key, table, path, in_memory=in_memory)
         self._tables[key] = table
         while len(self._tables) > TABLES_IN_MEMORY:
             self._tables.popitem(last=False)
         return table
 
+    def _shards(self, key: str) -> list[Path]:
+        try:
+            return sorted(self._place(key).glob("*.safetensors")) if self.folder and self._place(key).is_dir() else []
+        except OSError as error:
+            self._note(f"the feature store {self.folder} cannot be read ({error.strerror}): all is computed again")
+            return []
+
     def _take(self, key: str, table: _Table, path: Path, *, in_memory: bool) -> None:
-        content = path.read_bytes()
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            self._note(
+                f"an entry of the feature store cannot be read ({error.strerror}) and is computed again: {path.name}"
+            )
+            return
         sound = hashlib.sha256(content).hexdigest() == path.stem
         if not sound or metadata_of(content).get("key") != key:  # a folder's name proves nothing of what lies in it
             kind = "a corrupt entry" if not sound else "an entry of other weights, data or settings"
-            self.notes.append(f"{kind} of the feature store was removed and is computed again: {path.name}")
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # a store that may only be read
+                path.unlink(missing_ok=True)
+            state = "passed over" if path.exists() else "removed"
+            self._note(f"{kind} of the feature store was {state} and is computed again: {path.name}")
             return
         shard = parse_tensors(content)
         names = shard["digests"].numpy().tobytes()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from backbones.core.samples import Progress, Samples, silent
@@ -16,33 +16,52 @@ ROOM = 2**30  # bytes: what enters a block of a ViT-Ti/16 at 224 px for 7,000 im
 
 
 class Activations:
-    """Stored activations of some samples, read from disk row by row.
+    """Stored activations of some samples, read from disk row by row; what is not there (any more) is computed.
 
     Args:
         shards: files of rows.
-        places: for each sample, (number of its shard, row in it).
+        places: for each sample, (number of its shard, row in it), None where it is not stored.
         join: stacks rows, see ``backbones.core.batches.Preprocess``.
+        compute: returns the rows of some samples, with the bits of those that are stored.
+        note: told of files that cannot be read.
     """
 
     def __init__(
-        self, shards: list[Path], places: list[tuple[int, int]], join: Callable[[Sequence[Tensor]], Tensor]
+        self,
+        shards: list[Path],
+        places: list[tuple[int, int] | None],
+        join: Callable[[Sequence[Tensor]], Tensor],
+        compute: Callable[[Sequence[int]], Tensor],
+        note: Callable[[str], None],
     ) -> None:
-        self._join = join
+        self.places, self.compute = places, compute
+        self._join, self._note = join, note
         self._shards = shards
-        self._places = places
         self._open: dict[int, Any] = {}
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self.places)
 
     def __getitem__(self, indices: Sequence[int]) -> Tensor:
         """Return packed activations: float32, shape (len(indices), tokens, width or more)."""
-        return self._join([self._row(*self._places[i]) for i in indices])
+        found = [self._row(i) for i in indices]
+        lost = [i for i, row in zip(indices, found, strict=True) if row is None]
+        anew = iter(self.compute(lost).split(1) if lost else ())
+        return self._join([next(anew) if row is None else row for row in found])
 
-    def _row(self, shard: int, row: int) -> Tensor:
-        if shard not in self._open:
-            self._open[shard] = safe_open(str(self._shards[shard]), framework="pt").get_slice("rows")
-        tensor: Tensor = self._open[shard][row : row + 1]
+    def _row(self, index: int) -> Tensor | None:
+        place = self.places[index]
+        if place is None:
+            return None
+        shard, row = place
+        try:
+            if shard not in self._open:
+                self._open[shard] = safe_open(str(self._shards[shard]), framework="pt").get_slice("rows")
+            tensor: Tensor = self._open[shard][row : row + 1]
+        except (OSError, SafetensorError) as error:
+            self._note(f"stored activations cannot be read and are computed again, batch by batch: {error}")
+            self.places[index] = None
+            return None
         return tensor
 
 

@@ -141,7 +141,7 @@ def _execute(
     _check_names(settings)
     data = [settings.data_root]
     for place in [each for each in (resume or out, store) if each is not None]:
-        guard_folder(place, data, resume=True)
+        guard_folder(place, data, resume=True, needed=place is not store)
     foreign = next((name for name in WRITTEN if out is not None and (out / name).exists()), None)
     if out is not None and foreign is not None and not (out / "settings.toml").exists():
         raise FrostlineError(f"--out {out} holds {foreign}, but no run; pass another folder.")

@@ -86,18 +86,21 @@ def guard_file(
     check_writable(out, option)
 
 
-def guard_folder(out: Path, inputs: Iterable[Path | str | None] = (), *, resume: bool = False) -> None:
+def guard_folder(
+    out: Path, inputs: Iterable[Path | str | None] = (), *, resume: bool = False, needed: bool = True
+) -> None:
     """Refuse a folder to make that exists, cannot be made, or lies in data that the command reads.
 
     Args:
         out: the folder.
         inputs: data that are read with all that lies in them.
         resume: whether ``out`` is gone on with, so that it may exist.
+        needed: whether the command ends where nothing can be written to ``out``.
 
     Raises:
         FrostlineError: names the folder and what to do.
     """
-    if os.path.lexists(out) and not (resume and out.is_dir()):
+    if needed and os.path.lexists(out) and not (resume and out.is_dir()):
         raise FrostlineError(f"{out} exists already; pass a folder that does not, or remove it.")
     for each in inputs:
         place = None if each is None else Path(each)
@@ -105,7 +108,8 @@ def guard_folder(out: Path, inputs: Iterable[Path | str | None] = (), *, resume:
         for part in parts:
             if part.is_dir() and out.resolve().is_relative_to(part.resolve()):
                 raise FrostlineError(f"{out} lies in {part}, whose files are read as data; pass a folder elsewhere.")
-    check_writable(out, "--out")
+    if needed:
+        check_writable(out, "--out")
 
 
 def check_paths(paths: Iterable[Path], what: str = "") -> None:

@@ -216,9 +216,43 @@ def test_two_processes_share_one_store(tmp_path, encoder):
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_an_unwritable_folder_is_named(tmp_path, encoder):
-    from backbones.core.errors import FrostlineError
-
+def test_a_folder_that_takes_nothing_slows_the_work_and_says_so(tmp_path, encoder):
+    wanted = FeatureStore(None).features(encoder, Images())
     (tmp_path / "file").write_text("")
-    with pytest.raises(FrostlineError, match=r"cannot write .*file.*another folder"):
-        FeatureStore(tmp_path / "file").features(encoder, Images())
+    store = FeatureStore(tmp_path / "file")
+    assert torch.equal(store.features(encoder, Images()), wanted)
+    assert torch.equal(store.features(encoder, Images()), wanted)
+    rows = store.activations(encoder, Images(), 1)
+    assert torch.equal(rows[[2, 0]], encoder.activations([Images()[2], Images()[0]], 1))
+    assert all("the feature store keeps nothing more, the run goes on without it" in note for note in store.notes)
+
+
+def test_a_store_that_vanishes_or_may_only_be_read_is_computed_around(tmp_path, encoder, monkeypatch):
+    store = FeatureStore(tmp_path)
+    wanted = store.features(encoder, Images())
+    rows = store.activations(encoder, Images(), 1)
+    kept = rows[[0, 1, 2]]
+    again = FeatureStore(tmp_path).activations(encoder, Images(), 1)
+    for shard in tmp_path.rglob("*.safetensors"):
+        shard.unlink()
+    assert torch.equal(again[[2, 0]], kept[[2, 0]]), "activations that are gone are computed, to the same bits"
+    assert torch.equal(FeatureStore(tmp_path).features(encoder, Images()), wanted)
+
+    def refuse(method):
+        def refused(path, *args, **named):
+            if path.suffix == ".safetensors":
+                raise PermissionError(13, "Permission denied")
+            return method(path, *args, **named)
+
+        return refused
+
+    (shard,) = tmp_path.rglob("*.safetensors")
+    shard.write_bytes(b"damaged")
+    monkeypatch.setattr(Path, "unlink", refuse(Path.unlink))
+    bound = FeatureStore(tmp_path)
+    assert torch.equal(bound.features(encoder, Images()), wanted)
+    assert "a corrupt entry of the feature store was passed over" in bound.notes[0]
+    monkeypatch.setattr(Path, "read_bytes", refuse(Path.read_bytes))
+    blind = FeatureStore(tmp_path)
+    assert torch.equal(blind.features(encoder, Images()), wanted)
+    assert "cannot be read (Permission denied)" in blind.notes[0]
